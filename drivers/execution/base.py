@@ -8,7 +8,8 @@ from typing import Protocol
 
 import trio
 
-# Docker's default set. Source: the Engine's documentation, "Runtime privilege and Linux capabilities".
+# Docker's default set.
+# Source: the Engine's documentation, "Runtime privilege and Linux capabilities".
 DEFAULT_CAPABILITIES: frozenset[str] = frozenset(
     {
         "CAP_AUDIT_WRITE",

@@ -1,1 +1,4 @@
-"""Linux system calls that Python lacks: thin, typed, checked, sourced. The only ctypes in Creche."""
+"""Linux system calls that Python lacks: thin, typed, checked, sourced.
+
+The only place in Creche that uses ctypes.
+"""
