@@ -150,3 +150,11 @@ def from_os_error(error: OSError, what: str) -> DriverError:
     if error.errno in (errno_names.ENOSPC, errno_names.EDQUOT):
         return NoSpace(f"{what}:{where} {cause.lower()}")
     return DriverError(f"{what}:{where} {cause.lower()}")
+
+
+def leaves(group: BaseExceptionGroup[CrecheError]) -> list[CrecheError]:
+    """The errors in an exception group, however deep."""
+    found: list[CrecheError] = []
+    for error in group.exceptions:
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

@@ -7,14 +7,15 @@ import random
 from supervisor.spec import RestartPolicy
 
 
-def wants_restart(policy: RestartPolicy, *, exit_code: int, failures: int) -> bool:
+def wants_restart(policy: RestartPolicy, *, exit_code: int, was_ready: bool, failures: int) -> bool:
     """Whether the policy starts a container again that ended by itself with `exit_code`.
 
-    `failures` counts the ends in a row without a long enough run between, this one included.
+    Ending before it was ready is a failure whatever the code. `failures` counts the ends in a
+    row without a long enough run between, this one included.
     """
     if policy.name == "no" or gave_up(policy, failures=failures):
         return False
-    return policy.name != "on-failure" or exit_code != 0
+    return policy.name != "on-failure" or exit_code != 0 or not was_ready
 
 
 def gave_up(policy: RestartPolicy, *, failures: int) -> bool:

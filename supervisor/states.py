@@ -27,9 +27,11 @@ MOVES: dict[State, frozenset[State]] = {
     State.STARTING: frozenset(
         {State.RUNNING, State.BACKOFF, State.STOPPING, State.STOPPED, State.EXITED, State.FATAL}
     ),
-    State.RUNNING: frozenset({State.STOPPING, State.BACKOFF, State.EXITED, State.FATAL}),
-    State.STOPPING: frozenset({State.STOPPED}),
-    State.BACKOFF: frozenset({State.STARTING, State.STOPPED, State.FATAL}),
+    State.RUNNING: frozenset(
+        {State.STOPPING, State.BACKOFF, State.STOPPED, State.EXITED, State.FATAL}
+    ),
+    State.STOPPING: frozenset({State.STOPPED, State.EXITED}),
+    State.BACKOFF: frozenset({State.STARTING, State.STOPPED, State.EXITED, State.FATAL}),
     State.STOPPED: frozenset({State.STARTING, State.REMOVING}),
     State.EXITED: frozenset({State.STARTING, State.REMOVING}),
     State.FATAL: frozenset({State.STARTING, State.REMOVING}),

@@ -1,0 +1,146 @@
+"""From a spec to what the execution driver and the kernel need."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from drivers.errors import InvalidRequest, from_os_error
+from drivers.execution.base import Command, Limits, MountAt
+from drivers.kernel import mount
+from drivers.network.base import Endpoint
+from supervisor.spec import Bind, ContainerSpec, ResourceLimits, Tmpfs
+
+_HOSTS = """127.0.0.1\tlocalhost
+::1\tlocalhost ip6-localhost ip6-loopback
+"""
+
+
+def build_command(
+    spec: ContainerSpec, *, root_fd: int, mounts: tuple[MountAt, ...], endpoint: Endpoint
+) -> Command:
+    """The command of a resolved spec."""
+    return Command(
+        key=spec.id,
+        root_fd=root_fd,
+        argv=spec.argv,
+        env=(*spec.env, f"HOSTNAME={spec.hostname}"),
+        cwd=spec.workdir or "/",
+        user=spec.user,
+        hostname=spec.hostname,
+        domainname=spec.domainname,
+        mounts=mounts,
+        read_only=spec.read_only,
+        host_network=endpoint.host,
+        netns_fd=endpoint.netns_fd,
+        shm_size_bytes=spec.shm_size_bytes,
+        no_new_privs=spec.no_new_privs,
+        oom_score_adj=spec.oom_score_adj,
+        limits=_limits(spec.limits),
+    )
+
+
+def _limits(limits: ResourceLimits) -> Limits:
+    """As Docker does: a memory limit alone allows as much swap again."""
+    swap = limits.memory_swap_bytes
+    if swap is None and limits.memory_bytes is not None:
+        swap = 2 * limits.memory_bytes
+    return Limits(
+        memory_bytes=limits.memory_bytes,
+        memory_swap_bytes=swap,
+        nano_cpus=limits.nano_cpus,
+        pids=limits.pids,
+    )
+
+
+def write_etc_files(spec: ContainerSpec, directory: Path) -> None:
+    """Make /etc/hostname, hosts and resolv.conf of the container below `directory`."""
+    (directory / "hostname").write_text(f"{spec.hostname}\n")
+    extra = "".join(
+        f"{ip}\t{name}\n" for name, _, ip in (h.partition(":") for h in spec.extra_hosts)
+    )
+    own = "" if spec.network == "host" else f"127.0.1.1\t{spec.hostname}\n"
+    (directory / "hosts").write_text(_HOSTS + own + extra)
+    (directory / "resolv.conf").write_text(_resolv_conf(spec))
+
+
+def _resolv_conf(spec: ContainerSpec) -> str:
+    if spec.dns:
+        return "".join(f"nameserver {server}\n" for server in spec.dns)
+    try:
+        return Path("/etc/resolv.conf").read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def open_mounts(spec: ContainerSpec, directory: Path, held: AsyncExitStack) -> tuple[MountAt, ...]:
+    """Detached mounts of everything the spec asks for; `held` closes them.
+
+    Raises InvalidRequest naming a bind source that is not there.
+    """
+    mounts = [
+        MountAt(fd=_open_bind(Bind(source=str(directory / name), target="")), target=f"/etc/{name}")
+        for name in ("hostname", "hosts", "resolv.conf")
+    ]
+    for opened in mounts:
+        held.callback(os.close, opened.fd)
+    for wanted in spec.mounts:
+        fd = _open_bind(wanted) if isinstance(wanted, Bind) else _open_tmpfs(wanted)
+        held.callback(os.close, fd)
+        mounts.append(MountAt(fd=fd, target=wanted.target))
+    return tuple(mounts)
+
+
+def open_rootfs(path: str) -> int:
+    """A detached mount of a directory of the host that serves as a root file system."""
+    return _open_bind(Bind(source=path, target="/", recursive=True))
+
+
+def _open_bind(bind: Bind) -> int:
+    try:
+        if bind.make_source:
+            os.makedirs(bind.source, exist_ok=True)
+    except FileExistsError:
+        pass  # it is a file, which can be bound as well
+    except OSError as error:
+        raise from_os_error(error, f"make bind source {bind.source}") from error
+    try:
+        fd = mount.open_tree_clone(bind.source, recursive=bind.recursive)
+    except FileNotFoundError as error:
+        raise InvalidRequest(
+            f'invalid mount config for type "bind": bind source path does not exist: {bind.source}'
+        ) from error
+    except OSError as error:
+        raise from_os_error(error, f"bind {bind.source}") from error
+    try:
+        # private: what is mounted in the container later must not reach the host, nor the reverse
+        mount.mount_setattr(
+            fd,
+            set_=mount.ATTR.RDONLY if bind.read_only else mount.ATTR(0),
+            propagation=mount.MS.PRIVATE,
+            recursive=bind.recursive,
+        )
+    except OSError as error:
+        os.close(fd)
+        raise from_os_error(error, f"set attributes of bind {bind.source}") from error
+    return fd
+
+
+def _open_tmpfs(tmpfs: Tmpfs) -> int:
+    context = mount.fsopen("tmpfs")
+    try:
+        mount.fsconfig_string(context, "mode", f"{tmpfs.mode:o}")
+        if tmpfs.size_bytes is not None:
+            mount.fsconfig_string(context, "size", str(tmpfs.size_bytes))
+        mount.fsconfig_create(context)
+        attributes = mount.ATTR.NOSUID | mount.ATTR.NODEV
+        if not tmpfs.exec:
+            attributes |= mount.ATTR.NOEXEC
+        if tmpfs.read_only:
+            attributes |= mount.ATTR.RDONLY
+        return mount.fsmount(context, attributes)
+    except OSError as error:
+        raise from_os_error(error, f"make tmpfs for {tmpfs.target}") from error
+    finally:
+        os.close(context)
