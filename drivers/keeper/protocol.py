@@ -1,0 +1,130 @@
+"""What the daemon and the keeper say to each other.
+
+A connected pair of SOCK_SEQPACKET sockets; each message is one JSON object in one packet, file
+descriptors beside it (SCM_RIGHTS, unix(7)). A message too long for a packet travels in a memfd,
+which is then the first descriptor, and the packet holds `{"in_memfd": true}`.
+
+The daemon asks, with a number that the answer repeats:
+
+    {"op": "spawn", "n": 1, "key": K, "plan": PLAN}   fds as PLAN counts them
+    {"op": "signal", "n": 2, "key": K, "signal": 15}
+    {"op": "list", "n": 3}
+    {"op": "forget", "n": 4, "key": K}                its end is known: drop it and its pipes
+
+The keeper answers `{"n": 1, "ok": {...}}` or `{"n": 1, "error": {"kind", "step", "errno",
+"detail"}}`; the answer to a spawn carries the pidfd. Unasked it tells of ends, in its own time:
+
+    {"event": "exit", "key": K, "pid": P, "status": W, "cpu_usec": U, "max_rss_bytes": B}
+
+`status` is that of wait(2). The first packet is the keeper's: `{"event": "hello", "version": 1}`.
+When the daemon's end closes, the keeper kills what it keeps, and ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import asdict, dataclass
+from typing import Any
+
+VERSION = 1
+PACKET_BYTES = 96 * 1024  # well below the default socket buffer of 208 KiB
+MESSAGE_BYTES = 8 * 1024 * 1024  # arguments and environment may be 2 MiB and grow in JSON
+MAX_FDS = 250  # the kernel's SCM_MAX_FD is 253
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All that the child does before it executes the command. Paths are the container's.
+
+    The descriptors of a spawn come in this order: stdin, stdout, stderr, root; the network
+    namespace if `joins_network`; a mount for each of `mount_targets`; for cgroup v1 a
+    `cgroup.procs` for each of `cgroup_controllers`, for v2 the control group's directory; and
+    `kept_pipes` read ends that the keeper keeps.
+    """
+
+    argv: list[str]
+    env: list[str]
+    cwd: str
+    uid: int
+    gid: int
+    groups: list[int]
+    hostname: str
+    domainname: str
+    mount_targets: list[str]
+    read_only: bool
+    host_network: bool
+    joins_network: bool
+    shm_size_bytes: int
+    capabilities: list[int]
+    no_new_privs: bool
+    masked_paths: list[str]
+    readonly_paths: list[str]
+    rlimits: list[tuple[int, int, int]]  # resource number, soft, hard; -1 is unlimited
+    oom_score_adj: int | None
+    cgroup_version: int
+    cgroup_controllers: list[str]  # v1 only
+    kept_pipes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an operation failed. `kind` is "step", "not-found", "not-executable" or "unknown-key"."""
+
+    kind: str
+    step: str
+    errno: int
+    detail: str
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """The plan as an object of JSON."""
+    return asdict(plan)
+
+
+def plan_from_json(data: dict[str, Any]) -> Plan:
+    """The plan again."""
+    return Plan(**data)
+
+
+def pack(message: dict[str, Any], fds: list[int]) -> tuple[bytes, list[int], int | None]:
+    """The packet and descriptors to send, and a memfd to close after sending, if there is one."""
+    data = json.dumps(message).encode()  # ASCII; undecodable bytes travel as surrogate escapes
+    if len(data) <= PACKET_BYTES:
+        return data, fds, None
+    memfd = os.memfd_create("creche-message", os.MFD_CLOEXEC)
+    with open(memfd, "wb", closefd=False) as file:
+        file.write(data)
+    return b'{"in_memfd": true}', [memfd, *fds], memfd
+
+
+def unpack(packet: bytes, fds: list[int]) -> tuple[dict[str, Any], list[int]]:
+    """The message of a packet, and the descriptors that belong to it."""
+    message: dict[str, Any] = json.loads(packet)
+    if not message.get("in_memfd"):
+        return message, fds
+    memfd, *rest = fds
+    try:
+        message = json.loads(os.pread(memfd, MESSAGE_BYTES, 0))
+    finally:
+        os.close(memfd)
+    return message, rest
+
+
+def send(sock: socket.socket, message: dict[str, Any], fds: list[int] | None = None) -> None:
+    """Send one message; blocks while the peer's buffer is full."""
+    packet, sent_fds, memfd = pack(message, fds or [])
+    try:
+        socket.send_fds(sock, [packet], sent_fds)
+    finally:
+        if memfd is not None:
+            os.close(memfd)
+
+
+def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """The next message, or None if the peer is gone. Descriptors are close-on-exec."""
+    packet, fds, _, _ = socket.recv_fds(sock, PACKET_BYTES + 4096, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+    if not packet:
+        return None
+    return unpack(packet, list(fds))

@@ -1,0 +1,98 @@
+"""Name -> container: finding them, and who needs whom."""
+
+from __future__ import annotations
+
+import re
+
+from drivers.errors import AlreadyExists, InvalidRequest, NotFound
+from supervisor.container import Container
+
+_ID_PREFIX = re.compile(r"[0-9a-f]{1,64}")
+
+
+class Containers:
+    """Every container of this daemon."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Container] = {}
+        self._id_by_name: dict[str, str] = {}  # a container being created has its name already
+
+    def reserve(self, name: str, container_id: str) -> None:
+        """Take a name. Raises AlreadyExists in Docker's words."""
+        holder = self._id_by_name.get(name)
+        if holder is not None:
+            raise AlreadyExists(
+                f'Conflict. The container name "/{name}" is already in use by container '
+                f'"{holder}". You have to remove (or rename) that container to be able to '
+                "reuse that name."
+            )
+        self._id_by_name[name] = container_id
+
+    def release(self, name: str) -> None:
+        """Give a name back."""
+        self._id_by_name.pop(name, None)
+
+    def is_free(self, name: str) -> bool:
+        """Whether no container has the name."""
+        return name not in self._id_by_name
+
+    def add(self, container: Container) -> None:
+        """Take up a container whose name is reserved."""
+        self._by_id[container.id] = container
+
+    def drop(self, container: Container) -> None:
+        """Forget a container and its name."""
+        self._by_id.pop(container.id, None)
+        self.release(container.name)
+
+    def list(self) -> list[Container]:
+        """All, newest first."""
+        return sorted(self._by_id.values(), key=lambda c: c.spec.created_ns, reverse=True)
+
+    def find(self, ref: str) -> Container:
+        """The container of a name, an id, or the unique beginning of one.
+
+        Raises NotFound, or InvalidRequest if several ids begin so.
+        """
+        bare = ref.removeprefix("/")
+        found = self._by_id.get(bare) or self._by_id.get(self._id_by_name.get(bare, ""))
+        if found is not None:
+            return found
+        matches = []
+        if _ID_PREFIX.fullmatch(bare):
+            matches = [c for key, c in self._by_id.items() if key.startswith(bare)]
+        if len(matches) > 1:
+            raise InvalidRequest(f"multiple IDs found with provided prefix: {bare}")
+        if not matches:
+            raise NotFound(f"No such container: {ref}")
+        return matches[0]
+
+    def of_unit(self, unit: str) -> list[Container]:
+        """Every replica of a unit."""
+        return [c for c in self._by_id.values() if c.spec.unit and c.spec.unit.unit == unit]
+
+    def required_by(self, container: Container) -> list[Container]:
+        """What must be ready before `container` starts. Raises NotFound for an unknown unit."""
+        found: list[Container] = []
+        for unit in container.spec.unit.requires if container.spec.unit else ():
+            replicas = self.of_unit(unit)
+            if not replicas:
+                raise NotFound(f"unit {unit} is not there, which {container.name} requires")
+            found += replicas
+        return found
+
+    def that_require(self, container: Container) -> list[Container]:
+        """What must stop before `container` stops."""
+        if container.spec.unit is None:
+            return []
+        unit = container.spec.unit.unit
+        return [
+            other
+            for other in self._by_id.values()
+            if other.spec.unit and unit in other.spec.unit.requires
+        ]
+
+    def started_before(self, container: Container) -> list[Container]:
+        """What `after` names: waited for only while it is starting."""
+        after = container.spec.unit.after if container.spec.unit else ()
+        return [replica for unit in after for replica in self.of_unit(unit)]

@@ -1,0 +1,413 @@
+"""The containers of this host and what may be done with them; the only owner of their state.
+
+Every operation runs in the daemon's nursery: a client that hangs up cancels its wait, never the
+operation.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import trio
+
+from drivers.errors import Conflict, CrecheError, InUse, NotFound, NotModified, NotRunning
+from drivers.execution.base import Info
+from drivers.log.base import Entry, ReadQuery
+from supervisor import lifecycle, log
+from supervisor.attach import Attachment, attach
+from supervisor.command import write_etc_files
+from supervisor.container import Container
+from supervisor.containers import Containers
+from supervisor.events import EventHub
+from supervisor.images.store import Image, ImageStore
+from supervisor.names import check_name, new_id, new_name
+from supervisor.operations import run_detached
+from supervisor.reading import open_logs, read_logs
+from supervisor.run import Drivers
+from supervisor.spec import ContainerSpec, ImageDefaults, LogConfig, resolve
+from supervisor.states import Record, State
+from supervisor.store import Store
+from supervisor.waiting import Condition, Wait, waiting
+
+
+class Manager:
+    """Creates, runs and removes containers, by id, unique id prefix or name."""
+
+    def __init__(
+        self,
+        *,
+        nursery: trio.Nursery,
+        drivers: Drivers,
+        images: ImageStore,
+        store: Store,
+        events: EventHub,
+        directory: Path,
+        default_log: LogConfig,
+    ) -> None:
+        self.drivers = drivers
+        self.images = images
+        self.events = events
+        self.containers = Containers()
+        self._nursery = nursery
+        self._store = store
+        self._directory = directory  # holds one private directory for each container
+        self._default_log = default_log
+
+    def list(self) -> list[Container]:
+        """All containers, newest first."""
+        return self.containers.list()
+
+    def find(self, ref: str) -> Container:
+        """The container that `ref` names. Raises NotFound, or InvalidRequest if ambiguous."""
+        return self.containers.find(ref)
+
+    # -- there or not there
+
+    async def create(self, asked: ContainerSpec) -> Container:
+        """A new container from a spec without id.
+
+        Raises NotFound for an unknown image, AlreadyExists for a name in use, InvalidRequest.
+        """
+        return await run_detached(self._nursery, partial(self._create, asked))
+
+    async def _create(self, asked: ContainerSpec) -> Container:
+        container_id = new_id()
+        name = check_name(asked.name) if asked.name else self._unused_name()
+        image = None if asked.rootfs else self.images.find(asked.image)
+        spec = resolve(
+            msgspec.structs.replace(
+                asked,
+                id=container_id,
+                name=name,
+                created_ns=time.time_ns(),
+                log=asked.log or (self._default_log,),
+            ),
+            _defaults_of(image) if image else ImageDefaults(),
+        )
+        if not spec.argv:
+            raise NotFound("no command specified")
+        self.drivers.execution_of(spec)
+        self.drivers.network_of(spec)
+        self.containers.reserve(name, container_id)
+        container = self._new(spec, Record())
+        try:
+            await self._make(container, image.top_layer if image else None)
+        except BaseException:
+            self.containers.release(name)
+            with trio.CancelScope(shield=True):
+                await self._unmake(container)
+            raise
+        self.containers.add(container)
+        container.announce("create")
+        return container
+
+    def _unused_name(self) -> str:
+        while not self.containers.is_free(name := new_name()):
+            pass
+        return name
+
+    def _new(self, spec: ContainerSpec, record: Record) -> Container:
+        return Container(
+            spec,
+            record,
+            directory=self._directory / spec.id,
+            announce=self._announce,
+            save=self._store.save_soon,
+        )
+
+    def _announce(self, container: Container, action: str, attributes: dict[str, str]) -> None:
+        about = {"image": container.spec.image, "name": container.name, **container.spec.labels}
+        self.events.publish("container", action, container.id, {**about, **attributes})
+
+    async def _make(self, container: Container, top_layer: str | None) -> None:
+        """Everything of a container that is on disk; its row in the store comes last."""
+        spec = container.spec
+        await trio.to_thread.run_sync(_make_directory, spec, container.directory)
+        if not spec.rootfs:
+            await self.drivers.storage.create(spec.id, top_layer)
+        await self._store.save(spec, container.record)
+
+    async def _unmake(self, container: Container) -> None:
+        await self._store.delete(container.id)
+        with contextlib.suppress(NotFound):
+            await self.drivers.storage.remove(container.id)
+        await trio.to_thread.run_sync(partial(shutil.rmtree, container.directory, True))
+
+    async def remove(self, ref: str, *, force: bool = False) -> None:
+        """Remove a container with its writable layer and logs; `force` kills it first.
+
+        Raises Conflict, in Docker's words, if it is running.
+        """
+        container = self.find(ref)
+        await run_detached(self._nursery, partial(self._remove, container, force))
+
+    async def _remove(self, container: Container, force: bool) -> None:
+        if container.is_up:
+            if not force:
+                raise Conflict(
+                    f"cannot remove container {_quoted(container)}: container is "
+                    f"{container.record.docker_status}: stop the container before removing or "
+                    "force remove"
+                )
+            await lifecycle.end(container, self.drivers, signum=signal.SIGKILL, grace_s=0)
+        async with container.starting:
+            if container.record.state is State.REMOVING:
+                raise Conflict(f"removal of container {container.name} is already in progress")
+            container.move(State.REMOVING)
+        try:
+            await self._unmake(container)
+        except CrecheError as error:
+            container.move(State.DEAD, error=str(error))
+            raise
+        self.containers.drop(container)
+        container.gone()
+        container.announce("destroy")
+
+    async def rename(self, ref: str, name: str) -> None:
+        """Give a container another name. Raises AlreadyExists, InvalidRequest."""
+        container = self.find(ref)
+        old, new = container.name, check_name(name)
+        if old == new:
+            raise Conflict("Renaming a container with the same name as its current name")
+        self.containers.reserve(new, container.id)
+        self.containers.release(old)
+        container.spec = msgspec.structs.replace(container.spec, name=new)
+        container.touch()
+        container.announce("rename", oldName=f"/{old}")
+
+    # -- up or down
+
+    async def start(self, ref: str) -> None:
+        """Start a container, what it requires first; returns when its command is executed.
+
+        Raises NotModified if it is up, the SpawnFailed family if it cannot be.
+        """
+        container = self.find(ref)
+        await run_detached(self._nursery, partial(self._start, container))
+
+    async def start_ready(self, ref: str) -> None:
+        """As `start`, but returns when it is ready. Raises NotRunning if it ends before."""
+        container = self.find(ref)
+        await run_detached(self._nursery, partial(self._start_ready, container))
+
+    async def _start(self, container: Container) -> None:
+        async with container.starting:
+            if container.record.state is State.STOPPING:
+                await container.at_rest()
+            if container.is_up:
+                raise NotModified(f"container {container.name} is already running")
+            if container.record.state in (State.REMOVING, State.DEAD):
+                raise Conflict(f"container {container.name} is marked for removal")
+            starts = container.starts
+            container.begin()
+            self._nursery.start_soon(self._live, container)
+        await container.until(lambda: container.starts > starts or not container.is_up)
+        if container.start_failure:
+            raise container.start_failure
+
+    async def _start_ready(self, container: Container) -> None:
+        with contextlib.suppress(NotModified):
+            await self._start(container)
+        await container.until(lambda: container.record.state not in (State.STARTING, State.CREATED))
+        if container.start_failure:
+            raise container.start_failure
+        if container.record.state is not State.RUNNING and not container.last_run_was_ready:
+            raise NotRunning(
+                f"{container.name} ended with exit code {container.record.exit_code} "
+                "before it was ready"
+            )
+
+    async def _live(self, container: Container) -> None:
+        await lifecycle.live(container, self.drivers, self._requirements, open_logs)
+        if container.spec.auto_remove:
+            with contextlib.suppress(Conflict):
+                await self._remove(container, force=False)
+
+    async def _requirements(self, container: Container) -> None:
+        """Have everything ready that the container requires, started if need be."""
+        async with trio.open_nursery() as nursery:
+            for required in self.containers.required_by(container):
+                nursery.start_soon(self._start_ready, required)
+        for earlier in self.containers.started_before(container):
+            await earlier.until(lambda c=earlier: c.record.state is not State.STARTING)
+
+    async def stop(
+        self, ref: str, *, grace_s: float | None = None, signum: int | None = None
+    ) -> None:
+        """Stop a container, what requires it first; returns when it is reaped and its log flushed.
+
+        Raises NotModified if it is down.
+        """
+        container = self.find(ref)
+        if not container.is_up:
+            raise NotModified(f"container {container.name} is not running")
+        await run_detached(self._nursery, partial(self._stop, container, grace_s, signum))
+
+    async def _stop(
+        self, container: Container, grace_s: float | None = None, signum: int | None = None
+    ) -> None:
+        async with trio.open_nursery() as nursery:
+            for dependent in self.containers.that_require(container):
+                nursery.start_soon(self._stop, dependent)
+        if container.is_up:
+            await lifecycle.end(container, self.drivers, signum=signum, grace_s=grace_s)
+            container.announce("stop")
+
+    async def restart(
+        self, ref: str, *, grace_s: float | None = None, signum: int | None = None
+    ) -> None:
+        """Stop and start a container, and with it whatever ran that requires it."""
+        container = self.find(ref)
+        await run_detached(self._nursery, partial(self._restart, container, grace_s, signum))
+
+    async def _restart(
+        self, container: Container, grace_s: float | None, signum: int | None
+    ) -> None:
+        again = [c for c in self.containers.that_require(container) if c.is_up]
+        await self._stop(container, grace_s, signum)
+        with contextlib.suppress(NotModified):
+            await self._start(container)
+        for dependent in again:
+            with contextlib.suppress(NotModified):
+                await self._start(dependent)
+        container.announce("restart")
+
+    async def stop_all(self) -> None:
+        """Stop everything in reverse dependency order, as the daemon goes; not for good.
+
+        Containers that start by themselves do so again with the next daemon.
+        """
+        async with trio.open_nursery() as nursery:
+            for container in self.list():
+                nursery.start_soon(self._stop_for_now, container)
+
+    async def _stop_for_now(self, container: Container) -> None:
+        for dependent in self.containers.that_require(container):
+            await dependent.at_rest()
+        if container.is_up:
+            await lifecycle.end(container, self.drivers, state=State.EXITED)
+
+    # -- while it runs
+
+    async def kill(self, ref: str, signum: int) -> None:
+        """Send a signal as `docker kill` does: an end that follows is not a reason to restart."""
+        container = self._running(ref)
+        if signum in (signal.SIGKILL, lifecycle.stop_signal(container)):
+            container.ending = True
+        await self._signal(container, signum)
+
+    async def signal(self, ref: str, signum: int) -> None:
+        """Send a signal and nothing more. Raises NotRunning."""
+        await self._signal(self._running(ref), signum)
+
+    async def _signal(self, container: Container, signum: int) -> None:
+        await self.drivers.execution_of(container.spec).kill(container.id, signum)
+        container.announce("kill", signal=str(int(signum)))
+
+    def _running(self, ref: str) -> Container:
+        container = self.find(ref)
+        if not container.record.pid:
+            raise NotRunning(f"container {container.id} is not running")
+        return container
+
+    async def pids(self, ref: str) -> Sequence[int]:
+        """Every process of a container, as the host numbers them. Raises NotRunning."""
+        container = self._running(ref)
+        return await self.drivers.execution_of(container.spec).pids(container.id)
+
+    async def info(self, ref: str) -> Info:
+        """What the kernel knows of a container now. Raises NotRunning."""
+        container = self._running(ref)
+        return await self.drivers.execution_of(container.spec).info(container.id)
+
+    def waiting(self, ref: str, condition: Condition) -> contextlib.AbstractContextManager[Wait]:
+        """A wait that counts from now: nothing that happens before it is awaited is missed."""
+        return waiting(self.find(ref), condition)
+
+    def attach(self, ref: str) -> contextlib.AbstractContextManager[Attachment]:
+        """Attach to a container's streams, before it starts as well."""
+        return attach(self.find(ref))
+
+    def read_logs(
+        self, ref: str, query: ReadQuery
+    ) -> contextlib.AbstractAsyncContextManager[AsyncIterator[Sequence[Entry]]]:
+        """Entries of a container's log; with `follow` until it is down."""
+        return read_logs(self.find(ref), self.drivers, query)
+
+    # -- at the start of the daemon
+
+    async def restore(self) -> None:
+        """Take up the containers that were stored, and clean what crashes left of any."""
+        for spec, record in await self._store.load():
+            container = self._new(spec, lifecycle.after_restart(record))
+            self.containers.reserve(spec.name, spec.id)
+            self.containers.add(container)
+            if container.record != record:
+                container.touch()
+        known = {container.id for container in self.list()}
+        for driver in self.drivers.execution.values():
+            for key in await driver.leftovers():
+                log.warning("restore.cleaned", key=key)
+                await driver.clean(key)
+        await self._drop_unknown(known)
+
+    async def _drop_unknown(self, known: set[str]) -> None:
+        """Remove writable layers and directories of containers that are not in the store."""
+        layers = set(await self.drivers.storage.keys()) - known - self.images.layers()
+        for key in layers:
+            with contextlib.suppress(InUse):
+                await self.drivers.storage.remove(key)
+        await trio.to_thread.run_sync(_keep_only, self._directory, known)
+        for container in self.list():
+            if container.record.state in (State.REMOVING, State.DEAD):
+                await self._remove(container, force=False)
+
+    def start_those_that_should(self) -> None:
+        """Start what runs without being asked, as restart policies and units say."""
+        for container in self.list():
+            if lifecycle.starts_with_daemon(container):
+                self._nursery.start_soon(self._start_logged, container)
+
+    async def _start_logged(self, container: Container) -> None:
+        try:
+            await self._start(container)
+        except NotModified:
+            pass  # something that requires it was quicker
+        except CrecheError as error:
+            log.error("container.not_started", name=container.name, error=error)
+
+
+def _make_directory(spec: ContainerSpec, directory: Path) -> None:
+    directory.mkdir(mode=0o700)
+    write_etc_files(spec, directory)
+
+
+def _keep_only(directory: Path, names: set[str]) -> None:
+    for entry in directory.iterdir():
+        if entry.name not in names:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _quoted(container: Container) -> str:
+    return f'"/{container.name}"'
+
+
+def _defaults_of(image: Image) -> ImageDefaults:
+    config = image.config
+    return ImageDefaults(
+        id=image.id,
+        entrypoint=tuple(config.entrypoint or ()),
+        cmd=tuple(config.cmd or ()),
+        env=tuple(config.env or ()),
+        user=config.user or "",
+        workdir=config.working_dir or "",
+        labels=dict(config.labels or {}),
+        stop_signal=config.stop_signal or "",
+    )
