@@ -11,7 +11,8 @@ import trio
 from drivers.errors import CrecheError
 from drivers.execution.base import ExitStatus
 from supervisor import states
-from supervisor.logs.container_logs import Broadcast, ContainerLogs
+from supervisor.logs.broadcast import Broadcast
+from supervisor.logs.container_logs import ContainerLogs
 from supervisor.spec import ContainerSpec
 from supervisor.states import UP, Record, State
 from supervisor.stdin import Stdin

@@ -45,7 +45,7 @@ class Containers:
         self._by_id.pop(container.id, None)
         self.release(container.name)
 
-    def list(self) -> list[Container]:
+    def all(self) -> list[Container]:
         """All, newest first."""
         return sorted(self._by_id.values(), key=lambda c: c.spec.created_ns, reverse=True)
 

@@ -60,9 +60,9 @@ class Manager:
         self._directory = directory  # holds one private directory for each container
         self._default_log = default_log
 
-    def list(self) -> list[Container]:
+    def all(self) -> list[Container]:
         """All containers, newest first."""
-        return self.containers.list()
+        return self.containers.all()
 
     def find(self, ref: str) -> Container:
         """The container that `ref` names. Raises NotFound, or InvalidRequest if ambiguous."""
@@ -285,7 +285,7 @@ class Manager:
         Containers that start by themselves do so again with the next daemon.
         """
         async with trio.open_nursery() as nursery:
-            for container in self.list():
+            for container in self.all():
                 nursery.start_soon(self._stop_for_now, container)
 
     async def _stop_for_now(self, container: Container) -> None:
@@ -351,7 +351,7 @@ class Manager:
             self.containers.add(container)
             if container.record != record:
                 container.touch()
-        known = {container.id for container in self.list()}
+        known = {container.id for container in self.all()}
         for driver in self.drivers.execution.values():
             for key in await driver.leftovers():
                 log.warning("restore.cleaned", key=key)
@@ -365,13 +365,13 @@ class Manager:
             with contextlib.suppress(InUse):
                 await self.drivers.storage.remove(key)
         await trio.to_thread.run_sync(_keep_only, self._directory, known)
-        for container in self.list():
+        for container in self.all():
             if container.record.state in (State.REMOVING, State.DEAD):
                 await self._remove(container, force=False)
 
     def start_those_that_should(self) -> None:
         """Start what runs without being asked, as restart policies and units say."""
-        for container in self.list():
+        for container in self.all():
             if lifecycle.starts_with_daemon(container):
                 self._nursery.start_soon(self._start_logged, container)
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 Source = Literal["stdout", "stderr"]
 
@@ -85,6 +85,7 @@ class LogDriver(Protocol):
         ...
 
 
+@runtime_checkable
 class ReadableLogDriver(LogDriver, Protocol):
     """A log driver whose entries can be read back."""
 

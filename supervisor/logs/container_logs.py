@@ -1,0 +1,79 @@
+"""The logging of one run of a container: two copiers, its sinks, and whoever is attached."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+import trio
+
+from drivers.log.base import Batch, LogDriver, Source
+from supervisor import log
+from supervisor.hold import release
+from supervisor.logs.broadcast import Broadcast
+from supervisor.logs.copier import copy_stream
+from supervisor.logs.sink import Sink, SinkStats
+
+FLUSH_S = 10.0  # a sink that takes longer for what is left loses it, and stop stays on time
+
+
+class ContainerLogs:
+    """Made by `open_logs`; `start` once, then `drained` once the process has ended."""
+
+    def __init__(self, sinks: Sequence[Sink], live: Broadcast) -> None:
+        self._sinks = sinks
+        self._live = live
+        self._copying = 0
+        self._changed = trio.Event()
+
+    @property
+    def drivers(self) -> list[LogDriver]:
+        """The drivers behind the sinks, in their order."""
+        return [sink.driver for sink in self._sinks]
+
+    def stats(self) -> list[SinkStats]:
+        """The counters of every sink."""
+        return [sink.stats for sink in self._sinks]
+
+    def start(self, nursery: trio.Nursery, stdout_fd: int, stderr_fd: int) -> None:
+        """Copy both streams from now on; the descriptors are the copiers'."""
+        self._copying = 2
+        nursery.start_soon(self._copy, stdout_fd, "stdout")
+        nursery.start_soon(self._copy, stderr_fd, "stderr")
+
+    async def drained(self) -> None:
+        """Wait until both streams have ended and the sinks have all of it, FLUSH_S at most."""
+        with trio.move_on_after(FLUSH_S) as scope:
+            while self._copying:
+                await self._changed.wait()
+            for sink in self._sinks:
+                await sink.flushed()
+        if scope.cancelled_caught:
+            log.warning("logs.not_flushed", stats=self.stats())
+
+    async def _copy(self, fd: int, source: Source) -> None:
+        try:
+            await copy_stream(fd, source, live=self._live.publish, deliver=self._fan_out)
+        finally:
+            self._copying -= 1
+            self._changed.set()
+            self._changed = trio.Event()
+
+    async def _fan_out(self, batch: Batch) -> None:
+        for sink in self._sinks:
+            await sink.put(batch)
+
+
+@contextlib.asynccontextmanager
+async def open_logs(drivers: Sequence[LogDriver], live: Broadcast) -> AsyncIterator[ContainerLogs]:
+    """The logging over drivers that are open; they are closed at the end of the block."""
+    sinks = [Sink(driver) for driver in drivers]
+    try:
+        async with trio.open_nursery() as nursery:
+            for sink in sinks:
+                nursery.start_soon(sink.pump)
+            yield ContainerLogs(sinks, live)
+            nursery.cancel_scope.cancel()
+    finally:
+        for driver in drivers:
+            await release(f"log driver {driver.name}", driver.close, FLUSH_S)
