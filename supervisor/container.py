@@ -101,6 +101,10 @@ class Container:
         """Wait until nothing of it runs and nothing will by itself."""
         await self.until(lambda: not self.is_up)
 
+    async def not_starting(self) -> None:
+        """Wait until it is ready, or has failed to become so."""
+        await self.until(lambda: self.record.state is not State.STARTING)
+
     def interruptible(self) -> trio.CancelScope:
         """A scope that `end` cancels while no process runs: for what a life waits for."""
         self._interruptible = trio.CancelScope()

@@ -236,7 +236,7 @@ class Manager:
             for required in self.containers.required_by(container):
                 nursery.start_soon(self._start_ready, required)
         for earlier in self.containers.started_before(container):
-            await earlier.until(lambda c=earlier: c.record.state is not State.STARTING)
+            await earlier.not_starting()
 
     async def stop(
         self, ref: str, *, grace_s: float | None = None, signum: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator, Sequence
 
 from drivers.errors import Conflict
@@ -35,9 +36,8 @@ async def read_logs(
         return
     opened = await _open_drivers(container, drivers)
     try:
-        for driver in opened:
-            await driver.close()  # what is read now is all there is
-        async with _readable(opened).read(query) as entries:
+        at_rest = dataclasses.replace(query, follow=False)  # nothing more will come
+        async with _readable(opened).read(at_rest) as entries:
             yield entries
     finally:
         for driver in opened:

@@ -14,7 +14,7 @@ from drivers.log.base import Batch, Entry, LogContext, ReadQuery
 from drivers.log.reading import Reader
 from drivers.log.rotation import RotatingFile
 
-DEFAULTS = {"max-size": "10m", "max-file": "3", "compress": "true", "mode": "non-blocking"}
+DEFAULTS = {"max-size": "10m", "max-file": "3", "compress": "true"}
 
 _OPTIONS = frozenset(
     {"max-size", "max-file", "compress", "labels", "env", "labels-regex", "env-regex"}

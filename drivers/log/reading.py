@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from typing import BinaryIO
 
 from drivers.log import jsonlines
@@ -19,6 +20,7 @@ class Reader:
     def __init__(self, file: RotatingFile, query: ReadQuery) -> None:
         self._file = file
         self._query = query
+        self._directory = file.hold_directory()
         self._current: BinaryIO | None = None
         self._rest = b""  # the beginning of a line that is not written completely
         self._generation: int | None = None  # None before the first run
@@ -56,9 +58,9 @@ class Reader:
                 return
 
     def _open(self) -> bool:
-        self.close()
+        self._leave()
         assert self._generation is not None
-        self._current = self._file.open_generation(self._generation)
+        self._current = self._file.open_generation(self._generation, self._directory)
         return self._current is not None
 
     def _seek_from_end(self, count: int) -> int:
@@ -86,7 +88,12 @@ class Reader:
         return count
 
     def _counts(self, line: bytes) -> bool:
-        return any(True for _ in self._wanted(line)) if line.endswith(b"\n") else False
+        """Whether the line is one of those that `tail` counts."""
+        query = self._query
+        if query.since_ns is None and query.until_ns is None and len(query.sources) == 2:
+            return line.endswith(b"\n")
+        entry = jsonlines.parse(line)
+        return entry is not None and _matches(query, entry)
 
     def _read_lines(self) -> bytes | None:
         """Whole lines of the present file or the next one; None if there are none for now."""
@@ -110,18 +117,29 @@ class Reader:
     def _wanted(self, line: bytes) -> list[Entry]:
         """The entry of a line, if the query wants it."""
         entry = jsonlines.parse(line)
-        if entry is None or entry.source not in self._query.sources:
+        if entry is None:
             return []
-        query = self._query
-        if query.since_ns is not None and entry.time_ns < query.since_ns:
-            return []
-        if query.until_ns is not None and entry.time_ns > query.until_ns:
+        if self._query.until_ns is not None and entry.time_ns > self._query.until_ns:
             self.ended = True
-            return []
-        return [entry]
+        return [entry] if _matches(self._query, entry) else []
 
-    def close(self) -> None:
-        """Let go of the file. Idempotent."""
+    def _leave(self) -> None:
         if self._current is not None:
             self._current.close()
             self._current = None
+
+    def close(self) -> None:
+        """Let go of the files. Idempotent."""
+        self._leave()
+        if self._directory >= 0:
+            os.close(self._directory)
+            self._directory = -1
+
+
+def _matches(query: ReadQuery, entry: Entry) -> bool:
+    """Whether the query wants the entry."""
+    return (
+        entry.source in query.sources
+        and (query.since_ns is None or entry.time_ns >= query.since_ns)
+        and (query.until_ns is None or entry.time_ns <= query.until_ns)
+    )

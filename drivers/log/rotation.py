@@ -127,7 +127,7 @@ class RotatingFile:
     def _compress_one(self, generation: int) -> None:
         """Compress the file of a generation; a disk that is full leaves it as it is."""
         with contextlib.suppress(OSError):
-            plain = self.open_generation(generation)
+            plain = self.open_generation(generation, self._directory)
             if plain is None:
                 return
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -166,17 +166,23 @@ class RotatingFile:
         base = self._name if age == 0 else f"{self._name}.{age}"
         return base in names or f"{base}.gz" in names
 
-    def open_generation(self, generation: int) -> BinaryIO | None:
+    def hold_directory(self) -> int:
+        """A descriptor of the directory, for reading on after `close`; the caller's to close."""
+        return os.dup(self._directory)
+
+    def open_generation(self, generation: int, directory: int) -> BinaryIO | None:
         """The content of a generation from its beginning, or None if it has been rotated away."""
         with self._names:
             age = self.generation - generation
             base = self._name if age == 0 else f"{self._name}.{age}"
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
             with contextlib.suppress(FileNotFoundError):
-                return open(os.open(base, flags, dir_fd=self._directory), "rb")
+                return os.fdopen(os.open(base, flags, dir_fd=directory), "rb")
             with contextlib.suppress(FileNotFoundError):
-                packed = open(os.open(f"{base}.gz", flags, dir_fd=self._directory), "rb")
-                return gzip.GzipFile(fileobj=packed)  # type: ignore[return-value]
+                packed = os.fdopen(os.open(f"{base}.gz", flags, dir_fd=directory), "rb")
+                unpacked = gzip.GzipFile(fileobj=packed)
+                unpacked.myfileobj = packed  # closed together
+                return unpacked  # type: ignore[return-value]
         return None
 
     def close(self) -> None:
