@@ -181,7 +181,7 @@ class RotatingFile:
             with contextlib.suppress(FileNotFoundError):
                 packed = os.fdopen(os.open(f"{base}.gz", flags, dir_fd=directory), "rb")
                 unpacked = gzip.GzipFile(fileobj=packed)
-                unpacked.myfileobj = packed  # closed together
+                unpacked.myfileobj = packed  # type: ignore[assignment]  # closed together
                 return unpacked  # type: ignore[return-value]
         return None
 

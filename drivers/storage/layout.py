@@ -1,0 +1,114 @@
+"""What every storage driver keeps in the same way: a directory for each key, made aside."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from drivers.errors import AlreadyExists, InUse, InvalidRequest, NotFound, from_os_error
+
+_KEY = re.compile(r"[a-z0-9-]{1,128}")
+_PARENT = "parent"  # a file that holds the parent's key
+
+
+class Layout:
+    """The directories below a driver's home; every call blocks. A leading dot is debris."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._mounted: Counter[str] = Counter()
+
+    def open(self) -> None:
+        """Make the home and sweep what crashes left."""
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for entry in self.home.iterdir():
+            if entry.name.startswith("."):
+                shutil.rmtree(entry)
+
+    def path(self, key: str) -> Path:
+        """The directory of a key. Raises NotFound if there is none."""
+        path = self.home / _checked(key)
+        if not path.is_dir():
+            raise NotFound(f"layer {key} does not exist")
+        return path
+
+    def exists(self, key: str) -> bool:
+        """Whether the key is complete."""
+        return (self.home / _checked(key)).is_dir()
+
+    def keys(self) -> list[str]:
+        """Every complete key."""
+        return [entry.name for entry in self.home.iterdir() if not entry.name.startswith(".")]
+
+    def parent(self, key: str) -> str | None:
+        """The key that this one was made from."""
+        file = self.path(key) / _PARENT
+        return file.read_text() if file.exists() else None
+
+    def chain(self, key: str) -> list[str]:
+        """The key, its parent, and so on down to the one that has none."""
+        found: list[str] = []
+        current: str | None = key
+        while current is not None:
+            found.append(current)
+            current = self.parent(current)
+        return found
+
+    @contextlib.contextmanager
+    def making(self, key: str, parent: str | None) -> Iterator[Path]:
+        """A directory to fill; it becomes the key's when the block ends, or vanishes.
+
+        Raises AlreadyExists, NotFound for the parent, NoSpace.
+        """
+        if self.exists(key):
+            raise AlreadyExists(f"layer {key} exists")
+        if parent is not None:
+            self.path(parent)
+        aside = self.home / f".{key[:64]}-{secrets.token_hex(4)}"
+        try:
+            aside.mkdir(mode=0o700)
+            if parent is not None:
+                (aside / _PARENT).write_text(parent)
+            yield aside
+            os.rename(aside, self.home / key)
+        except OSError as error:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise from_os_error(error, f"make layer {key}") from error
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+
+    def remove(self, key: str) -> None:
+        """Delete for good. Raises InUse for a parent of others and for what is mounted."""
+        path = self.path(key)
+        if self._mounted[key]:
+            raise InUse(f"layer {key} is mounted")
+        for other in self.keys():
+            if self.parent(other) == key:
+                raise InUse(f"layer {key} is the parent of {other}")
+        aside = self.home / f".{key[:64]}-{secrets.token_hex(4)}"
+        try:
+            os.rename(path, aside)
+            shutil.rmtree(aside)
+        except OSError as error:
+            raise from_os_error(error, f"remove layer {key}") from error
+
+    def count_mount(self, key: str) -> None:
+        """One more holds a mount of the key."""
+        self._mounted[key] += 1
+
+    def count_unmount(self, key: str) -> None:
+        """One fewer does."""
+        self._mounted[key] = max(0, self._mounted[key] - 1)
+
+
+def _checked(key: str) -> str:
+    if not _KEY.fullmatch(key):
+        raise InvalidRequest(f"invalid layer key {key!r}")
+    return key

@@ -1,0 +1,281 @@
+"""Layers as directories that overlayfs stacks: shared, and mounted in well under a millisecond."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import trio
+
+from drivers.errors import IncompatibleFilesystem, InvalidRequest, Unsupported, from_os_error
+from drivers.kernel import mount as m
+from drivers.kernel import process as p
+from drivers.storage.base import Change, ChangeKind
+from drivers.storage.layout import Layout
+from drivers.storage.pack import pack
+from drivers.storage.unpack import unpack
+
+MAX_LAYERS = 500  # overlayfs's own limit
+_OPAQUE_XATTR = "trusted.overlay.opaque"
+
+
+class OverlayStorage:
+    """A key is a directory `diff` with its own files; `get` mounts it over its parents' diffs.
+
+    Needs trusted xattrs and renames with whiteouts from the file system below: ext4, xfs, btrfs.
+    """
+
+    name = "overlay"
+
+    def __init__(self, layout: Layout, mount_overlay: Callable[[list[str], str, str], int]) -> None:
+        self._layout = layout
+        self._mount = mount_overlay
+        self._diffs: dict[str, list[str]] = {}  # the lower directories of a key, once looked up
+
+    async def create(self, key: str, parent: str | None) -> None:
+        await trio.to_thread.run_sync(self._create, key, parent)
+
+    def _create(self, key: str, parent: str | None) -> None:
+        with self._layout.making(key, parent) as directory:
+            (directory / "diff").mkdir(mode=0o755)
+            if parent is not None:
+                _copy_mode(self._layout.path(parent) / "diff", directory / "diff")
+            (directory / "work").mkdir(mode=0o700)
+
+    async def remove(self, key: str) -> None:
+        self._diffs.pop(key, None)
+        await trio.to_thread.run_sync(self._layout.remove, key)
+
+    async def get(self, key: str) -> int:
+        return await trio.to_thread.run_sync(self._get, key)
+
+    def _get(self, key: str) -> int:
+        path = self._layout.path(key)
+        lower = self._lower(key)
+        try:
+            if lower:
+                fd = self._mount(lower, str(path / "diff"), str(path / "work"))
+            else:
+                fd = m.open_tree_clone(str(path / "diff"))
+                m.mount_setattr(fd, propagation=m.MS.PRIVATE)
+        except OSError as error:
+            raise from_os_error(error, f"mount layer {key}") from error
+        self._layout.count_mount(key)
+        return fd
+
+    def _lower(self, key: str) -> list[str]:
+        """The parents' diffs, nearest first."""
+        if key not in self._diffs:
+            chain = self._layout.chain(key)[1:]
+            if len(chain) > MAX_LAYERS:
+                raise InvalidRequest(f"layer {key} has more than {MAX_LAYERS} parents")
+            self._diffs[key] = [str(self._layout.home / k / "diff") for k in chain]
+        return self._diffs[key]
+
+    async def put(self, key: str) -> None:
+        self._layout.count_unmount(key)
+
+    async def exists(self, key: str) -> bool:
+        return await trio.to_thread.run_sync(self._layout.exists, key)
+
+    async def keys(self) -> list[str]:
+        return await trio.to_thread.run_sync(self._layout.keys)
+
+    async def status(self) -> list[tuple[str, str]]:
+        return [
+            ("Backing Filesystem", await trio.to_thread.run_sync(_filesystem_of, self._layout.home))
+        ]
+
+    async def metadata(self, key: str) -> Mapping[str, str]:
+        path = await trio.to_thread.run_sync(self._layout.path, key)
+        lower = await trio.to_thread.run_sync(self._lower, key)
+        found = {"UpperDir": str(path / "diff"), "WorkDir": str(path / "work")}
+        return {"LowerDir": ":".join(lower), **found} if lower else found
+
+    async def cleanup(self) -> None:
+        pass
+
+    async def apply_diff(self, key: str, parent: str | None, layer: BinaryIO) -> int:
+        return await trio.to_thread.run_sync(self._apply_diff, key, parent, layer)
+
+    def _apply_diff(self, key: str, parent: str | None, layer: BinaryIO) -> int:
+        with self._layout.making(key, parent) as directory:
+            diff = directory / "diff"
+            diff.mkdir(mode=0o755)
+            if parent is not None:
+                _copy_mode(self._layout.path(parent) / "diff", diff)
+            (directory / "work").mkdir(mode=0o700)
+            return unpack(
+                layer, str(diff), _OverlayWhiteouts(), step=trio.from_thread.check_cancelled
+            )
+
+    async def diff(self, key: str, parent: str | None, out: BinaryIO) -> None:
+        changes = await self.changes(key, parent)
+        root = self._layout.home / key / "diff"
+        step = trio.from_thread.check_cancelled
+        await trio.to_thread.run_sync(partial(pack, out, root, changes, step=step))
+
+    async def changes(self, key: str, parent: str | None) -> list[Change]:
+        return await trio.to_thread.run_sync(self._changes, key)
+
+    def _changes(self, key: str) -> list[Change]:
+        diff = self._layout.path(key) / "diff"
+        lower = [Path(directory) for directory in self._lower(key)]
+        return sorted(_upper_changes(diff, lower, ""))
+
+    async def diff_size(self, key: str, parent: str | None) -> int:
+        path = await trio.to_thread.run_sync(self._layout.path, key)
+        return await trio.to_thread.run_sync(_content_bytes, path / "diff")
+
+
+class _OverlayWhiteouts:
+    """overlayfs's own marks. Source: the kernel's overlayfs.rst, "whiteouts and opaque"."""
+
+    def delete(self, parent_fd: int, name: str) -> None:
+        os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=parent_fd)
+
+    def hide_all(self, directory_fd: int) -> None:
+        os.setxattr(directory_fd, _OPAQUE_XATTR, b"y")
+
+
+def _upper_changes(directory: Path, lower: list[Path], prefix: str) -> Iterator[Change]:
+    """What the upper directory says: everything in it is a change."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            path = f"{prefix}/{entry.name}"
+            found = entry.stat(follow_symlinks=False)
+            below = any(os.path.lexists(f"{root}{path}") for root in lower)
+            if stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:
+                yield Change(path, ChangeKind.DELETED)
+                continue
+            yield Change(path, ChangeKind.MODIFIED if below else ChangeKind.ADDED)
+            if stat.S_ISDIR(found.st_mode):
+                yield from _upper_changes(directory / entry.name, lower, path)
+
+
+def _content_bytes(root: Path) -> int:
+    total = 0
+    for directory, _, files in os.walk(root):
+        for name in files:
+            found = os.lstat(os.path.join(directory, name))
+            total += found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return total
+
+
+def _copy_mode(source: Path, target: Path) -> None:
+    """The root directory of a layer looks like its parent's, for its own is what is seen."""
+    found = source.stat()
+    os.chown(target, found.st_uid, found.st_gid)
+    os.chmod(target, stat.S_IMODE(found.st_mode))
+
+
+def mount_by_descriptor(lower: list[str], upper: str, work: str) -> int:
+    """A detached overlay, each layer configured by itself. Linux 6.5 for `lowerdir+`."""
+    with contextlib.ExitStack() as held:
+        context = m.fsopen("overlay")
+        held.callback(os.close, context)
+        m.fsconfig_string(context, "source", "overlay")
+        for directory in lower:
+            m.fsconfig_string(context, "lowerdir+", _short(directory, held))
+        m.fsconfig_string(context, "upperdir", _short(upper, held))
+        m.fsconfig_string(context, "workdir", _short(work, held))
+        m.fsconfig_create(context)
+        return m.fsmount(context)
+
+
+def _short(path: str, held: contextlib.ExitStack) -> str:
+    """A name of the directory that fsconfig(2) takes: 255 bytes at most."""
+    if len(os.fsencode(path)) <= 255:
+        return path
+    fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    held.callback(os.close, fd)
+    return f"/proc/self/fd/{fd}"
+
+
+def mount_by_path(lower: list[str], upper: str, work: str) -> int:
+    """The same for older kernels: mount(2) in a mount namespace that only a thread sees.
+
+    The thread ends, and with it the namespace; the detached copy stays.
+    """
+    results: list[int] = []
+    errors: list[OSError] = []
+
+    def work_apart() -> None:
+        try:
+            p.unshare(p.CLONE.NEWNS)
+            m.mount(None, "/", None, m.MS.REC | m.MS.PRIVATE)
+            options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
+            m.mount("overlay", upper, "overlay", data=options)
+            results.append(m.open_tree_clone(upper))
+        except OSError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work_apart)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _filesystem_of(path: Path) -> str:
+    """The type of the file system that holds `path`. Source: proc_pid_mountinfo(5)."""
+    device = os.stat(path).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if line.split()[2] == wanted:
+            return line.partition(" - ")[2].split()[0]
+    return "unknown"
+
+
+def _probe(home: Path, mount_overlay: Callable[[list[str], str, str], int]) -> None:
+    """Mount a small overlay below `home` and write to it. Raises OSError."""
+    probe = home / ".probe"
+    for name in ("lower", "upper", "work"):
+        (probe / name).mkdir(parents=True, exist_ok=True)
+    fd = mount_overlay([str(probe / "lower")], str(probe / "upper"), str(probe / "work"))
+    try:
+        os.mkdir("made", dir_fd=fd)
+    finally:
+        os.close(fd)
+    (probe / "lower" / "x").mkdir(exist_ok=True)
+    os.setxattr(probe / "lower" / "x", _OPAQUE_XATTR, b"y")
+
+
+def _open(home: Path, options: Mapping[str, str]) -> OverlayStorage:
+    for option in options:
+        raise InvalidRequest(f"unknown storage option {option!r} for the overlay driver")
+    if "overlay" not in Path("/proc/filesystems").read_text().split():
+        with contextlib.suppress(OSError):  # an attempt loads the module where it is one
+            os.close(m.fsopen("overlay"))
+    if "overlay" not in Path("/proc/filesystems").read_text().split():
+        raise Unsupported("overlay: this kernel has no overlayfs: `modprobe overlay` may load it")
+    layout = Layout(home)
+    layout.open()
+    for attempt in (mount_by_descriptor, mount_by_path):
+        try:
+            _probe(home, attempt)
+        except OSError as error:
+            refused = error
+            continue
+        layout.open()
+        return OverlayStorage(layout, attempt)
+    layout.open()
+    raise IncompatibleFilesystem(
+        f"overlay: does not work over {_filesystem_of(home)} at {home}: "
+        f"{(refused.strerror or str(refused)).lower()}: choose another --root, or the driver vfs"
+    )
+
+
+async def open_driver(home: Path, options: Mapping[str, str]) -> OverlayStorage:
+    """The driver over `home`. Raises Unsupported or IncompatibleFilesystem where it cannot work."""
+    try:
+        return await trio.to_thread.run_sync(_open, home, options)
+    except OSError as error:
+        raise from_os_error(error, f"open overlay storage at {home}") from error

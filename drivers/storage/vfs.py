@@ -1,0 +1,204 @@
+"""Copies the parent. Works on every file system; costs one whole image of disk per key."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import trio
+
+from drivers.errors import InvalidRequest, from_os_error
+from drivers.kernel import mount as m
+from drivers.storage.base import Change
+from drivers.storage.differ import compare
+from drivers.storage.layout import Layout
+from drivers.storage.pack import pack
+from drivers.storage.unpack import unpack
+
+
+class VfsStorage:
+    """A key is a directory `tree` with everything in it."""
+
+    name = "vfs"
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    async def create(self, key: str, parent: str | None) -> None:
+        await trio.to_thread.run_sync(self._create, key, parent)
+
+    def _create(self, key: str, parent: str | None) -> None:
+        with self._layout.making(key, parent) as directory:
+            self._copy_parent(parent, directory / "tree")
+
+    def _copy_parent(self, parent: str | None, tree: Path) -> None:
+        if parent is None:
+            tree.mkdir(mode=0o755)
+        else:
+            copy_tree(self._layout.path(parent) / "tree", tree, trio.from_thread.check_cancelled)
+
+    async def remove(self, key: str) -> None:
+        await trio.to_thread.run_sync(self._layout.remove, key)
+
+    async def get(self, key: str) -> int:
+        return await trio.to_thread.run_sync(self._get, key)
+
+    def _get(self, key: str) -> int:
+        path = self._layout.path(key)
+        try:
+            fd = m.open_tree_clone(str(path / "tree"))
+        except OSError as error:
+            raise from_os_error(error, f"mount layer {key}") from error
+        m.mount_setattr(fd, propagation=m.MS.PRIVATE)
+        self._layout.count_mount(key)
+        return fd
+
+    async def put(self, key: str) -> None:
+        self._layout.count_unmount(key)
+
+    async def exists(self, key: str) -> bool:
+        return await trio.to_thread.run_sync(self._layout.exists, key)
+
+    async def keys(self) -> list[str]:
+        return await trio.to_thread.run_sync(self._layout.keys)
+
+    async def status(self) -> list[tuple[str, str]]:
+        return []
+
+    async def metadata(self, key: str) -> Mapping[str, str]:
+        path = await trio.to_thread.run_sync(self._layout.path, key)
+        return {"Dir": str(path / "tree")}
+
+    async def cleanup(self) -> None:
+        pass
+
+    async def apply_diff(self, key: str, parent: str | None, layer: BinaryIO) -> int:
+        return await trio.to_thread.run_sync(self._apply_diff, key, parent, layer)
+
+    def _apply_diff(self, key: str, parent: str | None, layer: BinaryIO) -> int:
+        with self._layout.making(key, parent) as directory:
+            tree = directory / "tree"
+            self._copy_parent(parent, tree)
+            return unpack(layer, str(tree), _Deletes(), step=trio.from_thread.check_cancelled)
+
+    async def diff(self, key: str, parent: str | None, out: BinaryIO) -> None:
+        changes = await self.changes(key, parent)
+        root = self._layout.home / key / "tree"
+        step = trio.from_thread.check_cancelled
+        await trio.to_thread.run_sync(partial(pack, out, root, changes, step=step))
+
+    async def changes(self, key: str, parent: str | None) -> list[Change]:
+        return await trio.to_thread.run_sync(self._changes, key, parent)
+
+    def _changes(self, key: str, parent: str | None) -> list[Change]:
+        old = self._layout.path(parent) / "tree" if parent is not None else None
+        new = self._layout.path(key) / "tree"
+        return compare(new, old, step=trio.from_thread.check_cancelled)
+
+    async def diff_size(self, key: str, parent: str | None) -> int:
+        changes = await self.changes(key, parent)
+        root = self._layout.home / key / "tree"
+        return await trio.to_thread.run_sync(_regular_bytes, root, changes)
+
+
+class _Deletes:
+    """The tree is a copy: what a layer deletes is deleted from it (unpack did that already)."""
+
+    def delete(self, parent_fd: int, name: str) -> None:
+        pass
+
+    def hide_all(self, directory_fd: int) -> None:
+        for name in os.listdir(directory_fd):
+            if stat.S_ISDIR(os.lstat(name, dir_fd=directory_fd).st_mode):
+                shutil.rmtree(name, dir_fd=directory_fd)
+            else:
+                os.unlink(name, dir_fd=directory_fd)
+
+
+def _regular_bytes(root: Path, changes: list[Change]) -> int:
+    total = 0
+    for change in changes:
+        try:
+            found = os.lstat(root / change.path.lstrip("/"))
+        except FileNotFoundError:
+            continue
+        total += found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return total
+
+
+def copy_tree(source: Path, target: Path, step: Callable[[], None]) -> None:
+    """A copy with owners, modes, times, extended attributes, devices and hard links."""
+    links: dict[tuple[int, int], Path] = {}
+    target.mkdir(mode=0o700)
+    for directory, subdirectories, files in os.walk(source):
+        step()
+        here = target / os.path.relpath(directory, source)
+        for name in (*subdirectories, *files):
+            _copy_entry(Path(directory) / name, here / name, links)
+    for directory, _, _ in os.walk(source, topdown=False):  # last: copying changed the times
+        _copy_attributes(Path(directory), target / os.path.relpath(directory, source))
+
+
+def _copy_entry(source: Path, target: Path, links: dict[tuple[int, int], Path]) -> None:
+    found = source.lstat()
+    identity = (found.st_dev, found.st_ino)
+    mode = found.st_mode
+    if stat.S_ISDIR(mode):
+        target.mkdir(mode=0o700)
+        return
+    if found.st_nlink > 1:
+        if identity in links:
+            os.link(links[identity], target, follow_symlinks=False)
+            return
+        links[identity] = target
+    if stat.S_ISLNK(mode):
+        target.symlink_to(os.readlink(source))
+    elif stat.S_ISREG(mode):
+        _copy_content(source, target, found.st_size)
+    elif not stat.S_ISSOCK(mode):
+        os.mknod(target, mode, found.st_rdev)
+    else:
+        return
+    _copy_attributes(source, target)
+
+
+def _copy_content(source: Path, target: Path, size: int) -> None:
+    """Within the kernel, sharing blocks where the file system can. Source: copy_file_range(2)."""
+    with open(source, "rb") as old, open(target, "xb") as new:
+        copied = 0
+        while copied < size:
+            count = os.copy_file_range(old.fileno(), new.fileno(), size - copied)
+            if count == 0:
+                break
+            copied += count
+
+
+def _copy_attributes(source: Path, target: Path) -> None:
+    found = source.lstat()
+    os.chown(target, found.st_uid, found.st_gid, follow_symlinks=False)
+    if not stat.S_ISLNK(found.st_mode):
+        for key in os.listxattr(source, follow_symlinks=False):
+            os.setxattr(target, key, os.getxattr(source, key, follow_symlinks=False))
+        os.chmod(target, stat.S_IMODE(found.st_mode))
+    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns), follow_symlinks=False)
+
+
+def _open(home: Path, options: Mapping[str, str]) -> VfsStorage:
+    for option in options:
+        raise InvalidRequest(f"unknown storage option {option!r} for the vfs driver")
+    layout = Layout(home)
+    layout.open()
+    return VfsStorage(layout)
+
+
+async def open_driver(home: Path, options: Mapping[str, str]) -> VfsStorage:
+    """The driver over `home`; works on any file system that can be written to."""
+    try:
+        return await trio.to_thread.run_sync(_open, home, options)
+    except OSError as error:
+        raise from_os_error(error, f"open vfs storage at {home}") from error
