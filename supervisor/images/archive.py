@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from drivers.errors import CorruptData
 
@@ -31,6 +31,11 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xfd7zXZ\0", "xz"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
 )
+_OPENERS: dict[str, Any] = {
+    "gzip": lambda stream: gzip.GzipFile(fileobj=stream),
+    "bzip2": bz2.BZ2File,
+    "xz": lzma.LZMAFile,
+}
 _DAMAGED = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, tarfile.TarError)
 
 
@@ -52,19 +57,12 @@ def unpacked(stream: BinaryIO) -> Iterator[BinaryIO]:
     head = stream.read(6)
     stream.seek(-len(head), io.SEEK_CUR)
     kind = next((name for magic, name in _MAGIC if head.startswith(magic)), "")
-    match kind:
-        case "gzip":
-            opened: IO[bytes] = gzip.GzipFile(fileobj=stream)
-        case "bzip2":
-            opened = bz2.BZ2File(stream)
-        case "xz":
-            opened = lzma.LZMAFile(stream)
-        case "zstd":
-            raise CorruptData("zstd compression is not supported: recompress with gzip")
-        case _:
-            yield stream
-            return
-    with opened:
+    if kind == "zstd":
+        raise CorruptData("zstd compression is not supported: recompress with gzip")
+    if not kind:
+        yield stream
+        return
+    with _OPENERS[kind](stream) as opened:
         yield cast(BinaryIO, opened)
 
 
@@ -148,12 +146,12 @@ class Archive:
             if member is None:
                 raise CorruptData(f"image archive: {name} is missing")
             if not member.issym():
+                file = self._tar.extractfile(member)
+                if file is not None:
+                    return cast(BinaryIO, file)
                 break
             name = posixpath.join(posixpath.dirname(member.name), member.linkname)
-        file = self._tar.extractfile(member) if member.isreg() or member.islnk() else None
-        if file is None:
-            raise CorruptData(f"image archive: {name} is no file")
-        return cast(BinaryIO, file)
+        raise CorruptData(f"image archive: {name} is no file")
 
 
 @contextmanager

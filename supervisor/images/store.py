@@ -8,7 +8,7 @@ A layer's key is its chain id: what it and all below it contain, so equal layers
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import os
 import re
 import time
@@ -85,11 +85,10 @@ class ImageStore:
         self._changing = trio.Lock()
 
     async def load_index(self) -> None:
-        """Read what is stored; drop layers that no image has."""
+        """Read what is stored."""
         self._names = await trio.to_thread.run_sync(self._read_names)
         for raw in await trio.to_thread.run_sync(self._read_configs):
             await self._take_up(raw)
-        await self._drop_unused_layers()
 
     def images(self) -> list[Image]:
         """Every image, newest first."""
@@ -135,14 +134,20 @@ class ImageStore:
         Raises CorruptData for an archive that is damaged or lies about digests; nothing stays.
         """
         async with self._changing:
-            loaded: list[str] = []
-            with archives.open_archive(file) as archive:
-                for found in await trio.to_thread.run_sync(archive.images):
-                    image = await self._load_one(archive, found)
-                    names = {parse(name): image.id for name in found.names}
-                    await self._set_names(names)
-                    loaded += [str(name) for name in names] or [image.id]
-            return loaded
+            opened = archives.open_archive(file)
+            archive = await trio.to_thread.run_sync(opened.__enter__)
+            with contextlib.ExitStack() as held:
+                held.push(opened.__exit__)
+                return await self._load_all(archive)
+
+    async def _load_all(self, archive: archives.Archive) -> list[str]:
+        loaded: list[str] = []
+        for found in await trio.to_thread.run_sync(archive.images):
+            image = await self._load_one(archive, found)
+            names = {parse(name): image.id for name in found.names}
+            await self._set_names(names)
+            loaded += [str(name) for name in names] or [image.id]
+        return loaded
 
     async def _load_one(self, archive: archives.Archive, found: ArchivedImage) -> Image:
         parsed = configs.decode(found.config)
@@ -232,10 +237,8 @@ class ImageStore:
         del self._images[image.id]
         return [Removed(deleted=image.id), *await self._drop_unused_layers(image.layers)]
 
-    async def _drop_unused_layers(self, candidates: Iterable[str] | None = None) -> list[Removed]:
+    async def _drop_unused_layers(self, candidates: Iterable[str]) -> list[Removed]:
         """Remove layers that no image has any more, children before their parents."""
-        if candidates is None:
-            return []  # which keys are containers' own is not known here: see Manager.restore
         used = self.layers()
         dropped = [key for key in reversed(list(candidates)) if key not in used]
         await self._remove_layers(dropped)
@@ -334,12 +337,6 @@ def _tagged(ref: str) -> str:
 
 def _short(image: Image) -> str:
     return image.id.removeprefix("sha256:")[:12]
-
-
-def file_digest(path: Path) -> str:
-    """The digest of a file's content; blocking."""
-    with open(path, "rb") as file:
-        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 async def open_store(directory: Path, storage: StorageDriver) -> ImageStore:

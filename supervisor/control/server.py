@@ -1,0 +1,171 @@
+"""The control socket: accepts connections and answers requests on them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import grp
+import os
+import socket
+import traceback
+from pathlib import Path
+
+import h11
+import msgspec
+import trio
+
+from drivers.errors import ConfigError, CrecheError, leaves
+from supervisor import log
+from supervisor.control import auth, faults
+from supervisor.control.http import Answer, Connection, Disconnected, Request, Response
+from supervisor.control.router import API_VERSION, Router, version_text
+
+CONNECTIONS = 4096  # at a time; more wait in the socket's queue
+BACKLOG = 1024
+
+_HEADERS = {
+    "Api-Version": version_text(API_VERSION),
+    "Docker-Experimental": "false",
+    "Ostype": "linux",
+    "Cache-Control": "no-cache",
+}
+
+
+class Server:
+    """Answers on a listening socket."""
+
+    def __init__(self, router: Router, *, name: str, group_id: int | None = None) -> None:
+        self._router = router
+        self._name = name
+        self._group_id = group_id
+        self._room = trio.CapacityLimiter(CONNECTIONS)
+
+    async def serve(self, listener: trio.SocketListener) -> None:
+        """Accept until cancelled; every connection is a task of its own."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                await self._room.acquire_on_behalf_of(token := object())
+                try:
+                    stream = await listener.accept()
+                except OSError as error:
+                    self._room.release_on_behalf_of(token)
+                    if error.errno not in (errno.EMFILE, errno.ENFILE):
+                        raise
+                    log.error("control.no_descriptors", error=error)
+                    await trio.sleep(0.1)  # a free descriptor announces itself by none
+                    continue
+                nursery.start_soon(self._converse, stream, token)
+
+    async def _converse(self, stream: trio.SocketStream, token: object) -> None:
+        peer = auth.peer_of(stream.socket)  # type: ignore[arg-type]
+        connection = Connection(stream, peer, self._name)
+        try:
+            await self._requests(connection)
+        except* (Disconnected, trio.TooSlowError):
+            pass
+        except* h11.RemoteProtocolError as group:
+            log.debug("control.bad_http", peer=peer, error=group.exceptions[0])
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                await stream.send_all(_BAD_REQUEST)
+        finally:
+            self._room.release_on_behalf_of(token)
+            await trio.aclose_forcefully(stream)
+
+    async def _requests(self, connection: Connection) -> None:
+        while True:
+            request = await connection.next_request()
+            if request is None:
+                return
+            answer = await self._answer(request)
+            if not await connection.answer(request, answer, _HEADERS):
+                return
+
+    async def _answer(self, request: Request) -> Answer:
+        """What the handler answers, or what tells of its failure."""
+        try:
+            auth.check(request.peer, self._group_id)
+            return await self._router.find(request)(request)
+        except CrecheError as error:
+            return error_response(error)
+        except ExceptionGroup as group:
+            _, rest = group.split(CrecheError)
+            if rest is not None:
+                return _bug_response(request, rest)
+            return error_response(leaves(group)[0])
+        # A bug while one request is answered is told in full, but does not take the containers'
+        # supervisor away from everybody else.
+        except Exception as bug:
+            if isinstance(bug, Disconnected | trio.TooSlowError | h11.RemoteProtocolError):
+                raise
+            return _bug_response(request, bug)
+
+
+_BAD_REQUEST = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n"
+    b"Content-Length: 15\r\n\r\n400 Bad Request"
+)
+
+
+def error_response(error: CrecheError) -> Response:
+    """The answer that tells of `error`, in Docker's form."""
+    return message_response(faults.http_status(error), str(error))
+
+
+def message_response(status: int, message: str) -> Response:
+    """An answer with nothing but a message, in Docker's form."""
+    return Response(status=status, body=msgspec.json.encode({"message": message}) + b"\n")
+
+
+def _bug_response(request: Request, bug: BaseException) -> Response:
+    trace = "".join(traceback.format_exception(bug))
+    log.error("control.bug", method=request.method, path=request.path, trace=trace)
+    return message_response(500, f"internal error, please report it: {bug!r}")
+
+
+def group_id_of(name: str) -> int | None:
+    """The id of the group that may use the socket. Raises ConfigError if there is no such group."""
+    if not name:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError as error:
+        raise ConfigError(f"socket-group: there is no group {name!r}") from error
+
+
+def open_socket(path: Path, group_id: int | None) -> trio.SocketListener:
+    """Listen at `path`, in place of a socket that nobody listens at any more.
+
+    Raises ConfigError naming the path if a daemon is there, or something that is no socket.
+    """
+    _check_free(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    aside = path.with_name(f".{path.name}")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            aside.unlink()
+        sock.bind(str(aside))
+        os.chown(aside, -1, -1 if group_id is None else group_id)
+        aside.chmod(0o600 if group_id is None else 0o660)
+        sock.listen(BACKLOG)
+        aside.rename(path)
+    except OSError as error:
+        sock.close()
+        raise ConfigError(f"cannot listen at {path}: {error.strerror}") from error
+    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+
+
+def _check_free(path: Path) -> None:
+    if not path.exists():
+        return
+    if not path.is_socket():
+        raise ConfigError(f"cannot listen at {path}: it exists and is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return  # stale: its daemon is gone
+        except OSError as error:
+            raise ConfigError(f"cannot listen at {path}: {error.strerror}") from error
+    raise ConfigError(
+        f"cannot listen at {path}: a daemon listens there already (choose another --socket)"
+    )
