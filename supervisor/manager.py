@@ -10,7 +10,7 @@ import contextlib
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -369,9 +369,9 @@ class Manager:
             if container.record.state in (State.REMOVING, State.DEAD):
                 await self._remove(container, force=False)
 
-    def start_those_that_should(self) -> None:
-        """Start what runs without being asked, as restart policies and units say."""
-        for container in self.all():
+    def start_by_themselves(self, containers: Iterable[Container]) -> None:
+        """Start those of them that run without being asked, as restart policies and units say."""
+        for container in containers:
             if lifecycle.starts_with_daemon(container):
                 self._nursery.start_soon(self._start_logged, container)
 

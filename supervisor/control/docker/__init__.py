@@ -1,0 +1,1 @@
+"""The Docker Engine API, one module for each resource. Source: the Engine's API reference."""

@@ -1,0 +1,92 @@
+"""The body of a container's creation, as far as Creche reads it.
+
+Unknown fields are ignored as dockerd ignores them. Source: the API reference, ContainerCreate.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Body(msgspec.Struct, kw_only=True, rename="pascal"):
+    """Base: names as Docker writes them."""
+
+
+class LogConfigBody(Body, kw_only=True, rename="pascal"):
+    type: str = ""
+    config: dict[str, str] | None = None
+
+
+class RestartPolicyBody(Body, kw_only=True, rename="pascal"):
+    name: str = ""
+    maximum_retry_count: int = 0
+
+
+class BindOptions(Body, kw_only=True, rename="pascal"):
+    propagation: str = ""
+    non_recursive: bool = False
+    create_mountpoint: bool = False
+
+
+class TmpfsOptions(Body, kw_only=True, rename="pascal"):
+    size_bytes: int = 0
+    mode: int = 0
+
+
+class MountBody(Body, kw_only=True, rename="pascal"):
+    type: str
+    target: str = ""
+    source: str = ""
+    read_only: bool = False
+    bind_options: BindOptions | None = None
+    tmpfs_options: TmpfsOptions | None = None
+
+
+class HostConfig(Body, kw_only=True, rename="pascal"):
+    """What Creche does; `UNSUPPORTED` in create.py has what it does not."""
+
+    binds: list[str] | None = None
+    mounts: list[MountBody] | None = None
+    tmpfs: dict[str, str] | None = None
+    network_mode: str = ""
+    restart_policy: RestartPolicyBody | None = None
+    auto_remove: bool = False
+    log_config: LogConfigBody | None = None
+    memory: int = 0
+    memory_swap: int = 0
+    nano_cpus: int = 0
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    pids_limit: int | None = None
+    readonly_rootfs: bool = False
+    security_opt: list[str] | None = None
+    extra_hosts: list[str] | None = None
+    dns: list[str] | None = None
+    shm_size: int = 0
+    oom_score_adj: int = 0
+    runtime: str = ""
+    port_bindings: dict[str, Any] | None = None
+    publish_all_ports: bool = False
+
+
+class CreateBody(Body, kw_only=True, rename="pascal"):
+    hostname: str = ""
+    domainname: str = ""
+    user: str = ""
+    attach_stdin: bool = False
+    attach_stdout: bool = False
+    attach_stderr: bool = False
+    tty: bool = False
+    open_stdin: bool = False
+    stdin_once: bool = False
+    env: list[str] | None = None
+    cmd: list[str] | str | None = None
+    entrypoint: list[str] | str | None = None
+    image: str = ""
+    working_dir: str = ""
+    labels: dict[str, str] | None = None
+    stop_signal: str = ""
+    stop_timeout: int | None = None
+    host_config: HostConfig | None = None

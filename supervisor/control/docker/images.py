@@ -1,0 +1,278 @@
+"""Images: list, inspect, load, import, tag, remove."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+from collections.abc import AsyncIterator
+from datetime import datetime
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any, BinaryIO, cast
+
+import msgspec
+import trio
+
+from drivers.errors import CrecheError, InvalidRequest, NotImplementedYet, from_os_error
+from supervisor.control.context import Control
+from supervisor.control.docker.values import NEVER, answer, has_labels, parse_filters
+from supervisor.control.http import Answer, Request, Response
+from supervisor.control.router import Route, route
+from supervisor.images.config import ContainerConfig
+from supervisor.images.reference import parse
+from supervisor.images.store import Image
+
+_FILTERS = frozenset({"reference", "label", "dangling", "before", "since"})
+
+
+def routes(control: Control) -> list[Route]:
+    """Every route of this resource."""
+    table = [
+        ("GET", "/images/json", list_images),
+        ("POST", "/images/load", load),
+        ("POST", "/images/create", create),
+        ("POST", "/images/prune", prune),
+        ("GET", "/images/{name:path}/json", inspect),
+        ("GET", "/images/{name:path}/history", history),
+        ("POST", "/images/{name:path}/tag", tag),
+        ("DELETE", "/images/{name:path}", remove),
+    ]
+    return [route(method, path, partial(handler, control)) for method, path, handler in table]
+
+
+def _created_s(image: Image) -> int:
+    if not image.parsed.created:
+        return 0
+    try:
+        return int(datetime.fromisoformat(image.parsed.created).timestamp())
+    except ValueError:
+        return 0
+
+
+async def list_images(control: Control, request: Request) -> Answer:
+    """GET /images/json"""
+    filters = parse_filters(request, _FILTERS)
+    users = _users(control)
+    return answer(
+        [
+            {
+                "Id": image.id,
+                "ParentId": "",
+                "RepoTags": list(image.names) or ["<none>:<none>"],
+                "RepoDigests": [],
+                "Created": _created_s(image),
+                "Size": image.size_bytes,
+                "VirtualSize": image.size_bytes,
+                "SharedSize": -1,
+                "Labels": image.config.labels,
+                "Containers": users.count(image.id),
+            }
+            for image in control.manager.images.images()
+            if _matches(control, image, filters)
+        ]
+    )
+
+
+def _users(control: Control) -> list[str]:
+    return [container.spec.image_id for container in control.manager.all()]
+
+
+def _matches(control: Control, image: Image, filters: dict[str, list[str]]) -> bool:
+    store = control.manager.images
+    if not has_labels(image.config.labels or {}, filters.get("label", [])):
+        return False
+    for value in filters.get("dangling", ()):
+        if (value in ("1", "true")) != (not image.names):
+            return False
+    references = filters.get("reference", [])
+    if references and not any(_is_named(image, pattern) for pattern in references):
+        return False
+    for value in filters.get("before", ()):
+        if _created_s(image) >= _created_s(store.find(value)):
+            return False
+    return all(_created_s(image) > _created_s(store.find(v)) for v in filters.get("since", ()))
+
+
+def _is_named(image: Image, pattern: str) -> bool:
+    """Whether a name fits `repository[:tag]`, in which * stands for anything."""
+    bare = [name.rpartition(":")[0] for name in image.names]
+    return any(fnmatchcase(name, pattern) for name in (*image.names, *bare))
+
+
+async def inspect(control: Control, request: Request) -> Answer:
+    """GET /images/{name}/json"""
+    image = control.manager.images.find(request.parameters["name"])
+    parsed = image.parsed
+    storage = control.manager.drivers.storage
+    graph = await storage.metadata(image.top_layer) if image.top_layer else {}
+    return answer(
+        {
+            "Id": image.id,
+            "RepoTags": list(image.names),
+            "RepoDigests": [],
+            "Parent": "",
+            "Comment": parsed.comment,
+            "Created": parsed.created or NEVER,
+            "DockerVersion": "",
+            "Author": parsed.author,
+            "Config": _config(image),
+            "Architecture": parsed.architecture,
+            "Variant": parsed.variant,
+            "Os": parsed.os,
+            "Size": image.size_bytes,
+            "VirtualSize": image.size_bytes,
+            "GraphDriver": {"Name": storage.name, "Data": dict(graph)},
+            "RootFS": {"Type": "layers", "Layers": parsed.rootfs.diff_ids},
+            "Metadata": {"LastTagTime": NEVER},
+        }
+    )
+
+
+def _config(image: Image) -> dict[str, Any]:
+    """The configuration with every field that the image has, ours or not."""
+
+    class Outer(msgspec.Struct):
+        config: dict[str, Any] | None = None
+
+    return msgspec.json.decode(image.raw, type=Outer).config or {}
+
+
+async def history(control: Control, request: Request) -> Answer:
+    """GET /images/{name}/history"""
+    image = control.manager.images.find(request.parameters["name"])
+    entries = [
+        {
+            "Id": image.id if number == 0 else "<missing>",
+            "Created": _created_s(image),
+            "CreatedBy": str(entry.get("created_by", "")),
+            "Tags": list(image.names) if number == 0 else None,
+            "Size": 0,
+            "Comment": str(entry.get("comment", "")),
+        }
+        for number, entry in enumerate(reversed(image.parsed.history or []))
+    ]
+    return answer(entries)
+
+
+async def _spooled(control: Control, parts: AsyncIterator[bytes]) -> BinaryIO:
+    """An upload as an unnamed file below the daemon's root: gone with its descriptor."""
+    try:
+        opened = await trio.to_thread.run_sync(partial(tempfile.TemporaryFile, dir=control.spool))
+        file = cast(BinaryIO, opened)
+        async for part in parts:
+            await trio.to_thread.run_sync(file.write, part)
+        await trio.to_thread.run_sync(file.seek, 0)
+    except OSError as error:
+        raise from_os_error(error, "receive image archive") from error
+    return file
+
+
+async def load(control: Control, request: Request) -> Answer:
+    """POST /images/load"""
+    file = await _spooled(control, request.body)
+    with file:
+        loaded = await control.manager.images.load(file)
+    for name in loaded:
+        control.manager.events.publish("image", "load", control.manager.images.find(name).id)
+    lines = [
+        {"stream": f"Loaded image{' ID' if name.startswith('sha256:') else ''}: {name}\n"}
+        for name in loaded
+    ]
+    return Response(body=b"".join(msgspec.json.encode(line) + b"\r\n" for line in lines))
+
+
+async def create(control: Control, request: Request) -> Answer:
+    """POST /images/create: import from the body; pulling comes later."""
+    if request.get("fromImage"):
+        raise NotImplementedYet(
+            f"pulling images ({request.get('fromImage')}) is not implemented yet: "
+            "use `docker load` or `docker import`"
+        )
+    if request.get("fromSrc") != "-":
+        raise NotImplementedYet("importing from a URL is not implemented yet: import a file or -")
+    name = request.get("repo")
+    if name and request.get("tag"):
+        name += f":{request.get('tag')}"
+    config = _changed(ContainerConfig(), request.query.get("changes", []))
+    file = await _spooled(control, request.body)
+    with file:
+        image = await control.manager.images.import_rootfs(
+            file, name, message=request.get("message") or "Imported from -", config=config
+        )
+    control.manager.events.publish("image", "import", image.id, {"name": name or image.id})
+    return Response(body=msgspec.json.encode({"status": image.id}) + b"\r\n")
+
+
+def _changed(config: ContainerConfig, lines: list[str]) -> ContainerConfig:
+    """`--change`: a few of the instructions of a Dockerfile. Raises InvalidRequest."""
+    fields: dict[str, Any] = {"env": [], "labels": {}}
+    for line in lines:
+        word, _, rest = line.strip().partition(" ")
+        match word.upper():
+            case "CMD":
+                fields["cmd"] = _command(rest)
+            case "ENTRYPOINT":
+                fields["entrypoint"] = _command(rest)
+            case "ENV":
+                fields["env"] += (
+                    shlex.split(rest) if "=" in rest else ["=".join(rest.split(None, 1))]
+                )
+            case "USER":
+                fields["user"] = rest
+            case "WORKDIR":
+                fields["working_dir"] = rest
+            case "STOPSIGNAL":
+                fields["stop_signal"] = rest
+            case "LABEL":
+                fields["labels"] |= dict(i.partition("=")[::2] for i in shlex.split(rest))
+            case _:
+                raise InvalidRequest(f"{word} is not a valid change command", field="changes")
+    return msgspec.structs.replace(config, **{k: v or None for k, v in fields.items()})
+
+
+def _command(text: str) -> list[str]:
+    try:
+        return msgspec.json.decode(text.encode(), type=list[str])
+    except msgspec.DecodeError:
+        return ["/bin/sh", "-c", text]
+
+
+async def tag(control: Control, request: Request) -> Answer:
+    """POST /images/{name}/tag"""
+    name = request.get("repo")
+    if request.get("tag"):
+        name += f":{request.get('tag')}"
+    image = await control.manager.images.tag(request.parameters["name"], name)
+    control.manager.events.publish("image", "tag", image.id, {"name": parse(name).tagged})
+    return Response(status=201)
+
+
+async def remove(control: Control, request: Request) -> Answer:
+    """DELETE /images/{name}"""
+    done = await control.manager.images.remove(
+        request.parameters["name"], force=request.flag("force"), used=_users(control)
+    )
+    for removed in done:
+        if removed.untagged is not msgspec.UNSET:
+            control.manager.events.publish("image", "untag", str(removed.untagged))
+        elif removed.deleted is not msgspec.UNSET:
+            control.manager.events.publish("image", "delete", str(removed.deleted))
+    return answer(done)
+
+
+async def prune(control: Control, request: Request) -> Answer:
+    """POST /images/prune"""
+    filters = parse_filters(request, frozenset({"dangling", "label", "until"}))
+    everything = filters.get("dangling") in (["false"], ["0"])
+    used = set(_users(control))
+    done: list[object] = []
+    reclaimed = 0
+    for image in control.manager.images.images():
+        if image.id in used or (image.names and not everything):
+            continue
+        try:
+            done += await control.manager.images.remove(image.id, force=True, used=used)
+            reclaimed += image.size_bytes
+        except CrecheError:
+            continue  # a container of it was made meanwhile
+    return answer({"ImagesDeleted": done or None, "SpaceReclaimed": reclaimed})

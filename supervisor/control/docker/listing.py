@@ -1,0 +1,74 @@
+"""GET /containers/json with its filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from drivers.errors import CrecheError, InvalidRequest, NotFound
+from supervisor.container import Container
+from supervisor.control.context import Control
+from supervisor.control.docker.shapes import listed
+from supervisor.control.docker.values import answer, has_labels, parse_filters
+from supervisor.control.http import Answer, Request
+from supervisor.manager import Manager
+
+_FILTERS = frozenset(
+    {"id", "name", "label", "status", "ancestor", "exited", "since", "before", "network", "health"}
+)
+_STATUSES = frozenset({"created", "running", "paused", "restarting", "removing", "exited", "dead"})
+
+
+async def list_containers(control: Control, request: Request) -> Answer:
+    """GET /containers/json"""
+    filters = parse_filters(request, _FILTERS)
+    for status in filters.get("status", ()):
+        if status not in _STATUSES:
+            raise InvalidRequest(f"invalid filter 'status={status}'", field="filters")
+    limit = request.number("limit")
+    show_all = request.flag("all") or bool({"status", "exited"} & filters.keys()) or limit
+    chosen = [c for c in control.manager.all() if _matches(control.manager, c, filters)]
+    if not show_all:
+        chosen = [c for c in chosen if c.record.docker_status in ("running", "restarting")]
+    if limit is not None and limit > 0:
+        chosen = chosen[:limit]
+    shown = [listed(container) for container in chosen]
+    if request.flag("size"):
+        for container, line in zip(chosen, shown, strict=True):
+            line["SizeRw"] = await _size(control.manager, container)
+    return answer(shown)
+
+
+async def _size(manager: Manager, container: Container) -> int:
+    try:
+        return await manager.drivers.storage.diff_size(container.id, None)
+    except NotFound:
+        return 0  # its root is a directory of the host
+
+
+def _matches(manager: Manager, container: Container, filters: dict[str, list[str]]) -> bool:
+    spec, record = container.spec, container.record
+    tests: dict[str, Callable[[str], bool]] = {
+        "id": lambda v: spec.id.startswith(v),
+        "name": lambda v: v.removeprefix("/") in spec.name,
+        "status": lambda v: record.docker_status == v,
+        "ancestor": lambda v: _is_of_image(manager, container, v),
+        "exited": lambda v: record.docker_status == "exited" and str(record.exit_code) == v,
+        "network": lambda v: spec.network == v,
+        "health": lambda v: v == "none",
+        "since": lambda v: spec.created_ns > manager.find(v).spec.created_ns,
+        "before": lambda v: spec.created_ns < manager.find(v).spec.created_ns,
+    }
+    for name, values in filters.items():
+        if name == "label":
+            if not has_labels(spec.labels, values):
+                return False
+        elif not any(tests[name](value) for value in values):
+            return False
+    return True
+
+
+def _is_of_image(manager: Manager, container: Container, ref: str) -> bool:
+    try:
+        return manager.images.find(ref).id == container.spec.image_id
+    except CrecheError:
+        return False

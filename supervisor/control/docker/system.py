@@ -1,0 +1,210 @@
+"""The daemon itself: ping, version, info, disk usage; and the lists that clients ask by habit."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+
+from drivers import registry
+from drivers.errors import NotImplementedYet
+from supervisor.control.context import VERSION, Control, go_architecture, host_facts
+from supervisor.control.docker.shapes import listed
+from supervisor.control.docker.values import answer, rfc3339
+from supervisor.control.http import Answer, Request, Response
+from supervisor.control.router import (
+    API_VERSION,
+    OLDEST_API_VERSION,
+    Handler,
+    Route,
+    route,
+    version_text,
+)
+
+# What the Engine has and Creche does not, by the beginning of the path.
+_MISSING = (
+    ("/build", "building images"),
+    ("/commit", "committing a container"),
+    ("/containers/{id}/exec", "exec"),
+    ("/containers/{id}/archive", "copying files"),
+    ("/containers/{id}/export", "exporting a container"),
+    ("/containers/{id}/pause", "pausing"),
+    ("/containers/{id}/unpause", "pausing"),
+    ("/containers/{id}/stats", "stats"),
+    ("/containers/{id}/update", "updating limits"),
+    ("/containers/{id}/resize", "a terminal"),
+    ("/containers/{id}/attach/ws", "attaching by websocket"),
+    ("/exec/{id:path}", "exec"),
+    ("/images/search", "searching images"),
+    ("/images/get", "saving images"),
+    ("/images/{name:path}/get", "saving images"),
+    ("/images/{name:path}/push", "pushing images"),
+    ("/auth", "logging in to a registry"),
+    ("/session", "BuildKit sessions"),
+    ("/volumes/{name:path}", "volumes"),
+    ("/networks/{name:path}", "networks"),
+    ("/plugins/{name:path}", "plugins"),
+    ("/swarm/{name:path}", "swarm mode"),
+    ("/distribution/{name:path}", "registries"),
+)
+
+
+def routes(control: Control) -> list[Route]:
+    """Every route of this resource."""
+    table = [
+        ("GET", "/_ping", ping),
+        ("GET", "/version", version),
+        ("GET", "/info", info),
+        ("GET", "/system/df", disk_usage),
+        ("GET", "/networks", networks),
+        ("GET", "/volumes", volumes),
+        ("GET", "/plugins", empty),
+    ]
+    return [route(method, path, partial(handler, control)) for method, path, handler in table]
+
+
+def missing_routes() -> list[Route]:
+    """Answers for what is not there yet; they stand after all others."""
+    return [
+        route(method, path, _not_there(what))
+        for path, what in _MISSING
+        for method in ("GET", "POST", "PUT", "DELETE")
+    ]
+
+
+def _not_there(what: str) -> Handler:
+    async def handler(request: Request) -> Answer:
+        raise NotImplementedYet(f"{what} is not implemented yet")
+
+    return handler
+
+
+async def ping(control: Control, request: Request) -> Answer:
+    """GET and HEAD /_ping"""
+    return Response(body=b"OK", content_type="text/plain; charset=utf-8")
+
+
+async def version(control: Control, request: Request) -> Answer:
+    """GET /version"""
+    facts = host_facts()
+    about = {
+        "ApiVersion": version_text(API_VERSION),
+        "MinAPIVersion": version_text(OLDEST_API_VERSION),
+        "Os": "linux",
+        "Arch": go_architecture(facts.architecture),
+        "KernelVersion": facts.kernel,
+    }
+    engine = {"Name": "Engine", "Version": VERSION, "Details": {**about, "GoVersion": "none"}}
+    return answer(
+        {
+            "Platform": {"Name": "Creche"},
+            "Version": VERSION,
+            "GitCommit": "",
+            "GoVersion": "none",
+            "Components": [engine],
+            **about,
+        }
+    )
+
+
+async def info(control: Control, request: Request) -> Answer:
+    """GET /info"""
+    manager, facts = control.manager, host_facts()
+    statuses = [container.record.docker_status for container in manager.all()]
+    running = sum(status in ("running", "restarting") for status in statuses)
+    names = list(manager.drivers.execution)
+    return answer(
+        {
+            "ID": control.daemon_id,
+            "Containers": len(statuses),
+            "ContainersRunning": running,
+            "ContainersPaused": 0,
+            "ContainersStopped": len(statuses) - running,
+            "Images": len(manager.images.images()),
+            "Driver": manager.drivers.storage.name,
+            "DriverStatus": [list(pair) for pair in await manager.drivers.storage.status()],
+            "Plugins": {
+                "Volume": [],
+                "Network": list(manager.drivers.network),
+                "Authorization": None,
+                "Log": registry.names("log"),
+            },
+            "MemoryLimit": True,
+            "SwapLimit": True,
+            "CpuCfsPeriod": True,
+            "CpuCfsQuota": True,
+            "PidsLimit": True,
+            "IPv4Forwarding": True,
+            "Debug": control.config.log_level == "debug",
+            "NFd": len(os.listdir("/proc/self/fd")),
+            "SystemTime": rfc3339(time.time_ns()),
+            "LoggingDriver": control.config.log_driver,
+            "CgroupDriver": "cgroupfs",
+            "CgroupVersion": str(control.cgroup_version),
+            "KernelVersion": facts.kernel,
+            "OperatingSystem": facts.operating_system,
+            "OSType": "linux",
+            "Architecture": facts.architecture,
+            "NCPU": facts.cpus,
+            "MemTotal": facts.memory_bytes,
+            "DockerRootDir": str(control.config.root),
+            "Name": facts.name,
+            "ServerVersion": VERSION,
+            "Runtimes": {name: {"path": name} for name in names},
+            "DefaultRuntime": names[0],
+            "Swarm": {"LocalNodeState": "inactive"},
+            "LiveRestoreEnabled": False,
+            "SecurityOptions": [],
+            "Warnings": None,
+        }
+    )
+
+
+async def disk_usage(control: Control, request: Request) -> Answer:
+    """GET /system/df"""
+    manager = control.manager
+    images = manager.images.images()
+    containers = []
+    for container in manager.all():
+        size = 0
+        if not container.spec.rootfs:
+            size = await manager.drivers.storage.diff_size(container.id, None)
+        containers.append({**listed(container), "SizeRw": size})
+    return answer(
+        {
+            "LayersSize": sum(image.size_bytes for image in images),
+            "Images": [
+                {
+                    "Id": image.id,
+                    "RepoTags": list(image.names),
+                    "Size": image.size_bytes,
+                    "SharedSize": 0,
+                    "Containers": sum(c.spec.image_id == image.id for c in manager.all()),
+                }
+                for image in images
+            ],
+            "Containers": containers,
+            "Volumes": [],
+            "BuildCache": [],
+        }
+    )
+
+
+async def networks(control: Control, request: Request) -> Answer:
+    """GET /networks"""
+    return answer(
+        [
+            {"Name": name, "Id": name, "Driver": name, "Scope": "local", "Containers": {}}
+            for name in control.manager.drivers.network
+        ]
+    )
+
+
+async def volumes(control: Control, request: Request) -> Answer:
+    """GET /volumes"""
+    return answer({"Volumes": [], "Warnings": None})
+
+
+async def empty(control: Control, request: Request) -> Answer:
+    """A list of what there is none of."""
+    return answer([])

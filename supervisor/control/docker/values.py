@@ -1,0 +1,113 @@
+"""Small values as the Engine API writes them: times, JSON answers, filters, quoted commands."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from drivers.errors import InvalidRequest
+from supervisor.control.http import Request, Response
+
+NEVER = "0001-01-01T00:00:00Z"
+
+
+def answer(value: object, status: int = 200) -> Response:
+    """A JSON answer."""
+    return Response(status=status, body=msgspec.json.encode(value) + b"\n")
+
+
+def rfc3339(time_ns: int) -> str:
+    """A time with its nanoseconds; Go's zero time for 0."""
+    if not time_ns:
+        return NEVER
+    seconds, fraction = divmod(time_ns, 1_000_000_000)
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    digits = f"{fraction:09d}".rstrip("0")
+    return f"{text}.{digits}Z" if digits else f"{text}Z"
+
+
+def parse_time(text: str, *, field: str) -> int | None:
+    """Nanoseconds of a Unix time with a fraction, or an RFC 3339 time; None for none.
+
+    Raises InvalidRequest naming the field.
+    """
+    if not text or text == "0":
+        return None
+    seconds, _, fraction = text.partition(".")
+    if seconds.lstrip("-").isdecimal():
+        return int(seconds) * 1_000_000_000 + int((fraction or "0")[:9].ljust(9, "0"))
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{field}: {text!r} is not a time", field=field) from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1000
+
+
+def ago(seconds: float) -> str:
+    """A length of time in the words of `docker ps`."""
+    whole = int(seconds)
+    if whole < 1:
+        return "Less than a second"
+    if whole == 1:
+        return "1 second"
+    if whole < 60:
+        return f"{whole} seconds"
+    minutes = whole // 60
+    if minutes == 1:
+        return "About a minute"
+    if minutes < 60:
+        return f"{minutes} minutes"
+    hours = round(whole / 3600)
+    if hours == 1:
+        return "About an hour"
+    if hours < 48:
+        return f"{hours} hours"
+    days = whole // 86400
+    if days < 14:
+        return f"{days} days"
+    if days < 60:
+        return f"{days // 7} weeks"
+    if days < 730:
+        return f"{days // 30} months"
+    return f"{days // 365} years"
+
+
+def parse_filters(request: Request, known: frozenset[str]) -> dict[str, list[str]]:
+    """The `filters` parameter: {"label": ["a"]}, or of old clients {"label": {"a": true}}.
+
+    Raises InvalidRequest in Docker's words for a filter that is not known.
+    """
+    text = request.get("filters")
+    if not text:
+        return {}
+    try:
+        parsed: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"invalid filters: {error}", field="filters") from error
+    if not isinstance(parsed, dict):
+        raise InvalidRequest("invalid filters: not an object", field="filters")
+    found: dict[str, list[str]] = {}
+    for name, values in parsed.items():
+        if name not in known:
+            raise InvalidRequest(f"invalid filter '{name}'", field="filters")
+        if isinstance(values, dict):
+            values = [value for value, wanted in values.items() if wanted]
+        if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+            raise InvalidRequest(f"invalid filter '{name}': not a list of strings", field="filters")
+        found[name] = values
+    return found
+
+
+def has_labels(labels: dict[str, str], wanted: list[str]) -> bool:
+    """Whether all of `name` and `name=value` are there."""
+    for item in wanted:
+        name, equals, value = item.partition("=")
+        if name not in labels or (equals and labels[name] != value):
+            return False
+    return True
