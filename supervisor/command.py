@@ -92,6 +92,25 @@ def open_mounts(spec: ContainerSpec, directory: Path, held: AsyncExitStack) -> t
     return tuple(mounts)
 
 
+def check_mounts(spec: ContainerSpec) -> None:
+    """Raise InvalidRequest naming a bind source that is not there and is not to be made."""
+    for wanted in spec.mounts:
+        if (
+            isinstance(wanted, Bind)
+            and not wanted.make_source
+            and not os.path.exists(wanted.source)
+        ):
+            raise _no_source(wanted)
+    if spec.rootfs and not os.path.isdir(spec.rootfs):
+        raise InvalidRequest(f"rootfs {spec.rootfs} is not a directory", field="rootfs")
+
+
+def _no_source(bind: Bind) -> InvalidRequest:
+    return InvalidRequest(
+        'invalid mount config for type "bind": bind source path does not exist: ' + bind.source
+    )
+
+
 def open_rootfs(path: str) -> int:
     """A detached mount of a directory of the host that serves as a root file system."""
     return _open_bind(Bind(source=path, target="/", recursive=True))
@@ -108,9 +127,7 @@ def _open_bind(bind: Bind) -> int:
     try:
         fd = mount.open_tree_clone(bind.source, recursive=bind.recursive)
     except FileNotFoundError as error:
-        raise InvalidRequest(
-            f'invalid mount config for type "bind": bind source path does not exist: {bind.source}'
-        ) from error
+        raise _no_source(bind) from error
     except OSError as error:
         raise from_os_error(error, f"bind {bind.source}") from error
     try:

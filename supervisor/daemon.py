@@ -160,6 +160,7 @@ async def _open_drivers(config: DaemonConfig, held: AsyncExitStack) -> Drivers:
         storage=storage,
         network={name: registry.load("network", name)() for name in registry.names("network")},
         open_log=open_log,
+        check_log=check_log,
     )
 
 
@@ -167,6 +168,14 @@ async def open_log(name: str, context: LogContext, options: Mapping[str, str]) -
     """Open a log driver by its name. Raises NotFound, InvalidRequest, DriverError."""
     driver: LogDriver = await registry.load("log", name)(context, options)
     return driver
+
+
+def check_log(name: str, options: Mapping[str, str]) -> None:
+    """Raise NotFound for an unknown log driver, InvalidRequest for options it does not take."""
+    opener = registry.load("log", name)
+    validate = getattr(sys.modules[opener.__module__], "validate", None)
+    if validate is not None:
+        validate(options)
 
 
 async def _watch_signals(control: Control) -> None:

@@ -22,7 +22,7 @@ from drivers.execution.base import Info
 from drivers.log.base import Entry, ReadQuery
 from supervisor import lifecycle, log
 from supervisor.attach import Attachment, attach
-from supervisor.command import write_etc_files
+from supervisor.command import check_mounts, write_etc_files
 from supervisor.container import Container
 from supervisor.containers import Containers
 from supervisor.events import EventHub
@@ -87,14 +87,13 @@ class Manager:
                 id=container_id,
                 name=name,
                 created_ns=time.time_ns(),
-                log=asked.log or (self._default_log,),
+                log=tuple(self._complete(config) for config in asked.log or (self._default_log,)),
             ),
             _defaults_of(image) if image else ImageDefaults(),
         )
         if not spec.argv:
             raise NotFound("no command specified")
-        self.drivers.execution_of(spec)
-        self.drivers.network_of(spec)
+        await trio.to_thread.run_sync(self._check, spec)
         self.containers.reserve(name, container_id)
         container = self._new(spec, Record())
         try:
@@ -107,6 +106,20 @@ class Manager:
         self.containers.add(container)
         container.announce("create")
         return container
+
+    def _complete(self, config: LogConfig) -> LogConfig:
+        """Options without a driver are for the default driver."""
+        if config.driver:
+            return config
+        return LogConfig(driver=self._default_log.driver, options=config.options)
+
+    def _check(self, spec: ContainerSpec) -> None:
+        """Raise what would be wrong at the start in any case."""
+        self.drivers.execution_of(spec)
+        self.drivers.network_of(spec)
+        check_mounts(spec)
+        for config in spec.log:
+            self.drivers.check_log(config.driver, config.options)
 
     def _unused_name(self) -> str:
         while not self.containers.is_free(name := new_name()):

@@ -33,6 +33,7 @@ class Drivers:
     storage: StorageDriver
     network: Mapping[str, NetworkDriver]
     open_log: OpenLogDriver
+    check_log: Callable[[str, Mapping[str, str]], None]  # a driver's name and its options
 
     def execution_of(self, spec: ContainerSpec) -> ExecutionDriver:
         """The execution driver that `spec` names, or the default."""

@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from supervisor.container import Container
 
 Condition = Literal["not-running", "next-exit", "removed"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitResult:
-    """How it ended, and why its start failed if it did."""
-
-    exit_code: int
-    error: str = ""
 
 
 class Wait:
@@ -28,8 +19,8 @@ class Wait:
         self._condition = condition
         self._exits = container.exits
 
-    async def __call__(self) -> WaitResult:
-        """Wait until the condition holds."""
+    async def __call__(self) -> int:
+        """Wait until the condition holds; the exit code."""
         container = self._container
         match self._condition:
             case "not-running":
@@ -39,8 +30,7 @@ class Wait:
             case "removed":
                 await container.until(lambda: container.removed)
         last = container.last_exit
-        code = container.record.exit_code if last is None else last.code
-        return WaitResult(exit_code=code, error=container.record.error)
+        return container.record.exit_code if last is None else last.code
 
 
 @contextlib.contextmanager

@@ -117,9 +117,8 @@ async def wait(control: Control, request: Request) -> Answer:
 
     async def body() -> AsyncIterator[bytes]:
         with waiting as ended:
-            result = await ended()
-        error = {"Message": result.error} if result.error else None
-        yield msgspec.json.encode({"Error": error, "StatusCode": result.exit_code}) + b"\n"
+            code = await ended()
+        yield msgspec.json.encode({"StatusCode": code}) + b"\n"
 
     return Stream(body=body())
 

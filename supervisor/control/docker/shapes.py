@@ -91,7 +91,7 @@ def _config(spec: ContainerSpec) -> dict[str, Any]:
         "OnBuild": None,
         "Labels": spec.labels,
         "StopSignal": spec.stop_signal,
-        "StopTimeout": spec.stop_grace_s,
+        "StopTimeout": None if spec.stop_grace_s is None else round(spec.stop_grace_s),
     }
 
 
