@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -209,7 +210,14 @@ class Connection:
             head.append(("Content-Length", str(len(answer.body))))
         if self._h11.they_are_waiting_for_100_continue:
             head.append(("Connection", "close"))
-        data = self._h11.send(h11.Response(status_code=answer.status, headers=head)) or b""
+        data = (
+            self._h11.send(
+                h11.Response(
+                    status_code=answer.status, headers=head, reason=HTTPStatus(answer.status).phrase
+                )
+            )
+            or b""
+        )
         data += (self._h11.send(h11.Data(data=body)) or b"") if body else b""
         data += self._h11.send(h11.EndOfMessage()) or b""
         await self._send(data)
@@ -221,7 +229,9 @@ class Connection:
         head.append(("Transfer-Encoding", "chunked"))
         async with contextlib.aclosing(answer.body) as body:  # type: ignore[type-var]
             await self._skip_body()
-            await self._send(self._h11.send(h11.Response(status_code=200, headers=head)))
+            await self._send(
+                self._h11.send(h11.Response(status_code=200, headers=head, reason="OK"))
+            )
             async with self._ended_by_hang_up():
                 async for part in body:
                     if part:

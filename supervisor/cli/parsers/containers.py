@@ -1,0 +1,65 @@
+"""Docker's verbs for containers that are there."""
+
+from __future__ import annotations
+
+from supervisor.cli.parsers.base import (
+    Parser,
+    Verbs,
+    add_filter,
+    add_follow_back,
+    add_json,
+    add_verb,
+)
+
+_NAMES = "a name, an id, or the beginning of an id"
+
+
+def add(verbs: Verbs[Parser]) -> None:
+    """Add the verbs of this family."""
+    _add_ps(verbs)
+    _add_logs(verbs)
+    inspect = add_verb(verbs, "inspect", "containers:inspect", "all of a container or image")
+    inspect.add_argument("names", metavar="NAME", nargs="+", help=f"{_NAMES}; an image too")
+    inspect.add_argument("--type", choices=("container", "image"), help="only of this kind")
+    inspect.add_argument("--json", action="store_true", help="it always is")
+    rename = add_verb(verbs, "rename", "containers:rename", "give a container another name")
+    rename.add_argument("old", metavar="OLD", help=_NAMES)
+    rename.add_argument("new", metavar="NEW")
+    rm = add_verb(verbs, "rm", "containers:rm", "remove containers")
+    rm.add_argument("-f", "--force", action="store_true", help="running ones too: they are killed")
+    rm.add_argument("names", metavar="NAME", nargs="+", help=_NAMES)
+    kill = add_verb(verbs, "kill", "containers:kill", "send a signal to containers")
+    kill.add_argument("-s", "--signal", default="KILL", help="default KILL")
+    kill.add_argument("names", metavar="NAME", nargs="+", help=_NAMES)
+    wait = add_verb(verbs, "wait", "containers:wait", "wait for the end, print the exit codes")
+    wait.add_argument("names", metavar="NAME", nargs="+", help=_NAMES)
+    attach = add_verb(verbs, "attach", "streams:attach", "join the streams of a container")
+    attach.add_argument("--no-stdin", action="store_true", help="do not pass on the input")
+    add_no_sig_proxy(attach)
+    attach.add_argument("name", metavar="NAME", help=_NAMES)
+
+
+def add_no_sig_proxy(parser: Parser) -> None:
+    """--no-sig-proxy, for whatever joins a container's streams."""
+    parser.add_argument(
+        "--no-sig-proxy", action="store_true", help="do not pass on INT, TERM and other signals"
+    )
+
+
+def _add_ps(verbs: Verbs[Parser]) -> None:
+    ps = add_verb(verbs, "ps", "containers:ps", "list containers")
+    ps.add_argument("-a", "--all", action="store_true", help="those at rest too")
+    ps.add_argument("-q", "--quiet", action="store_true", help="ids only")
+    ps.add_argument("--no-trunc", action="store_true", help="ids and commands in full")
+    add_filter(ps, "id, name, label, status, ancestor, exited, since, before")
+    add_json(ps)
+
+
+def _add_logs(verbs: Verbs[Parser]) -> None:
+    logs = add_verb(verbs, "logs", "streams:logs", "what a container has written")
+    logs.add_argument("-f", "--follow", action="store_true", help="and what it writes later")
+    logs.add_argument("-n", "--tail", metavar="LINES", default="all", help="only the last lines")
+    logs.add_argument("-t", "--timestamps", action="store_true", help="each line with its time")
+    logs.add_argument("--details", action="store_true", help="with the labels that are logged")
+    add_follow_back(logs)
+    logs.add_argument("name", metavar="NAME", help=_NAMES)
