@@ -1,0 +1,39 @@
+# What the demo and the tests need: Debian packages that are missing, and an environment with
+# Creche in it. Sourced by the other scripts; sets $python and puts the environment first in PATH.
+
+here=$(cd "$(dirname "$0")/.." && pwd)
+
+need_packages() {
+    missing=
+    for package in "$@"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
+            missing="$missing $package"
+    done
+    [ -z "$missing" ] && return
+    echo "installing:$missing" >&2
+    # policy-rc.d keeps the services of these packages from starting
+    policy=/usr/sbin/policy-rc.d
+    [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy && made=$policy; }
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null
+    [ -z "${made:-}" ] || rm -f "$made"
+}
+
+# need_environment [EXTRA]: $here/.venv, made anew when pyproject.toml has changed.
+need_environment() {
+    stamp="$here/.venv/.made-from-$(cksum <"$here/pyproject.toml" | tr -d ' ')${1:-}"
+    if [ ! -e "$stamp" ]; then
+        rm -rf "$here/.venv"
+        python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+            { echo "Python 3.11 or newer is needed" >&2; exit 1; }
+        python3 -m venv "$here/.venv"
+        "$here/.venv/bin/pip" install -q --disable-pip-version-check -e "$here${1:+[$1]}" 2>&1 |
+            grep -v '^WARNING: Location' || true
+        "$here/.venv/bin/python" -c 'import supervisor.daemon'
+        touch "$stamp"
+    fi
+    PATH="$here/.venv/bin:$PATH"
+    python="$here/.venv/bin/python"
+    export PATH
+}

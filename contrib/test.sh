@@ -1,0 +1,15 @@
+#!/bin/sh
+# Sets up what is missing, then runs every check: lint, types, import contracts, tests.
+# Arguments go to pytest: `sh contrib/test.sh tests/unit -k restart`.
+set -eu
+. "$(dirname "$0")/setup.sh"
+need_packages python3-venv busybox-static docker.io supervisor gcc libc6-dev
+need_environment test
+cd "$here"
+if [ $# -eq 0 ]; then
+    ruff check .
+    ruff format --check .
+    mypy
+    lint-imports
+fi
+exec "$python" -m pytest "$@"

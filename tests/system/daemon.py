@@ -1,0 +1,122 @@
+"""A real daemon in directories of its own, and the real clients for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+START_S = 20.0
+COMMAND_S = 60.0
+
+
+@dataclass
+class Daemon:
+    """One creched; `start` and `stop` may be called again."""
+
+    directory: Path
+    cgroup_parent: str
+    storage: str = ""
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def socket(self) -> Path:
+        return self.directory / "run" / "creche.sock"
+
+    @property
+    def units_dir(self) -> Path:
+        return self.directory / "units"
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "creched.log").read_text()
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        self.units_dir.mkdir(exist_ok=True)
+        options = [
+            *("--root", self.directory / "root", "--run-dir", self.directory / "run"),
+            *("--units", self.units_dir, "--cgroup-parent", self.cgroup_parent),
+            *("--log-level", "debug"),
+            *(("--storage-driver", self.storage) if self.storage else ()),
+        ]
+        with open(self.directory / "creched.log", "ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "supervisor.daemon", *options], stderr=log, cwd=REPOSITORY
+            )
+        end = time.monotonic() + START_S
+        while "daemon.ready" not in self.log.rpartition("daemon.stopped")[2]:
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"creched did not start:\n{self.log}")
+            time.sleep(0.02)
+
+    def stop(self, signum: int = signal.SIGTERM) -> int:
+        """End it; its exit code."""
+        assert self.process is not None
+        self.process.send_signal(signum)
+        return self.process.wait(60)
+
+    def docker(
+        self,
+        *arguments: str | Path,
+        input: str | None = None,
+        check: bool = False,
+        binary: str = "docker",
+        api: str = "",
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the real docker client."""
+        environment = {**os.environ, "DOCKER_HOST": f"unix://{self.socket}"}
+        if api:
+            environment["DOCKER_API_VERSION"] = api
+        return _run([binary, *map(str, arguments)], environment, input, check)
+
+    def supervisorctl(
+        self, *arguments: str, check: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the real supervisorctl."""
+        command = ["/usr/bin/supervisorctl", "-s", f"unix://{self.socket}", *arguments]
+        return _run(command, {"PATH": "/usr/bin:/bin"}, None, check)
+
+    def crechectl(
+        self, *arguments: str | Path, input: str | None = None, check: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run crechectl."""
+        command = [sys.executable, "-m", "supervisor.cli.main", "-s", self.socket, *arguments]
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        return _run([str(part) for part in command], environment, input, check)
+
+    def load_busybox(self) -> None:
+        """Load an image of the host's busybox."""
+        image = self.directory / "busybox.tar"
+        maker = REPOSITORY / "contrib" / "busybox_image.py"
+        subprocess.run([sys.executable, maker, image], check=True)
+        self.docker("load", "-i", image, check=True)
+
+
+def _run(
+    command: list[str], environment: dict[str, str], input: str | None, check: bool
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command,
+        env=environment,
+        input=input,
+        stdin=subprocess.DEVNULL if input is None else None,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_S,
+        check=False,
+    )
+    assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stderr}"
+    return done
+
+
+def docker_binaries() -> list[str]:
+    """The docker clients of this machine: the newest and the distribution's."""
+    found = [shutil.which("docker"), "/usr/bin/docker"]
+    return sorted({os.path.realpath(path) for path in found if path and os.path.exists(path)})
