@@ -47,8 +47,10 @@ def _description(container: Container) -> str:
             days = up_s // 86400
             length = f"{days} day{'s' if days > 1 else ''}, {clock}" if days else clock
             return f"pid {record.pid}, uptime {length}"
-        case ProcessState.FATAL | ProcessState.BACKOFF:
-            return record.error or "Exited too quickly (process log may have details)"
+        case ProcessState.BACKOFF:
+            return record.error or f"exit status {record.exit_code}, waits to start again"
+        case ProcessState.FATAL:
+            return record.error or f"exit status {record.exit_code} (process log may have details)"
         case ProcessState.STOPPED | ProcessState.EXITED:
             if not record.started_ns:
                 return "Not started"

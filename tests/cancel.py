@@ -1,0 +1,46 @@
+"""Cancelling a piece of work at each of its steps, to show that it never leaves anything behind."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable
+
+import trio
+
+MOST_STEPS = 2000  # work that takes more will not end
+
+
+class _CancelAt(trio.abc.Instrument):
+    """Cancels a scope when any task is about to take the step with this number."""
+
+    def __init__(self, step: int, scope: trio.CancelScope) -> None:
+        self._left = step
+        self._scope = scope
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self._scope.cancel()
+
+
+async def cancel_everywhere(
+    make_work: Callable[[], Awaitable[object]], check: Callable[[], Awaitable[object]]
+) -> int:
+    """Do the work again and again, cancelled at its 1st, 2nd, 3rd ... step, until it completes.
+
+    A step is a task running from one checkpoint to the next. `check` is called after each time,
+    and raises if something is left. Returns how many steps the work takes.
+    """
+    for step in itertools.count(1):
+        assert step <= MOST_STEPS, f"the work did not complete within {MOST_STEPS} steps"
+        with trio.CancelScope() as scope:
+            instrument = _CancelAt(step, scope)
+            trio.lowlevel.add_instrument(instrument)
+            try:
+                await make_work()
+            finally:
+                trio.lowlevel.remove_instrument(instrument)
+        await check()
+        if not scope.cancel_called:
+            return step
+    raise AssertionError("unreachable: the count has no end")

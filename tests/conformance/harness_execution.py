@@ -1,0 +1,117 @@
+"""Execution drivers as the conformance suite sees them: one row each."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from drivers.errors import CommandNotExecutable
+from drivers.execution.base import Command, ExecutionDriver, ExitStatus, Pipes, Started
+from drivers.kernel import mount
+from tests.fakes.execution import FakeExecution, exits, fails, runs_forever
+from tests.native import ENV, open_native
+from tests.rootfs import make_busybox_root
+
+# What the suite runs: commands of a busybox root, and scripts of the fake under the same names.
+TRUE = ("true",)
+EXIT_3 = ("sh", "-c", "exit 3")
+SPEAKS = ("sh", "-c", "echo out; echo err >&2")
+FOREVER = ("sh", "-c", "echo ready; exec sleep 1000000")
+DEAF = ("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1000000; done")
+MISSING = ("nope",)
+NOT_EXECUTABLE = ("/etc/passwd",)
+
+_SCRIPTS = {
+    TRUE: exits(0),
+    EXIT_3: exits(3),
+    SPEAKS: exits(0, stdout=b"out\n", stderr=b"err\n"),
+    FOREVER: runs_forever(stdout=b"ready\n"),
+    DEAF: runs_forever(stdout=b"ready\n", ignoring=frozenset({signal.SIGTERM})),
+    NOT_EXECUTABLE: fails(
+        CommandNotExecutable("exec", 13, 'exec: "/etc/passwd": permission denied')
+    ),
+}
+
+
+class Rig:
+    """A driver with somewhere to run commands."""
+
+    def __init__(self, driver: ExecutionDriver, root: Path) -> None:
+        self.driver = driver
+        self._root = root
+
+    async def run(
+        self,
+        argv: tuple[str, ...],
+        *,
+        key: str = "k",
+        user: str = "",
+        stdout: int | None = None,
+        stderr: int | None = None,
+        task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
+    ) -> ExitStatus:
+        """Run a command to its end; without descriptors it writes to nobody."""
+        with ExitStack() as held:
+            root_fd = mount.open_tree_clone(str(self._root))
+            held.callback(os.close, root_fd)
+            null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+            held.callback(os.close, null)
+            pipes = Pipes(
+                stdin=null,
+                stdout=null if stdout is None else stdout,
+                stderr=null if stderr is None else stderr,
+            )
+            command = Command(key=key, root_fd=root_fd, argv=argv, env=ENV, user=user)
+            return await self.driver.run(command, pipes, task_status=task_status)
+
+    @contextlib.asynccontextmanager
+    async def ready(self, argv: tuple[str, ...]) -> AsyncIterator[list[ExitStatus]]:
+        """A command that has said that it is ready; its end is in the list after the block."""
+        ends: list[ExitStatus] = []
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+
+        async def run(*, task_status: trio.TaskStatus[Started]) -> None:
+            ends.append(await self.run(argv, stdout=writer, task_status=task_status))
+
+        async with trio.lowlevel.FdStream(reader) as output, trio.open_nursery() as nursery:
+            try:
+                await nursery.start(run)
+            finally:
+                os.close(writer)
+            assert await output.receive_some() == b"ready\n"
+            yield ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A driver, how it is opened in a directory, and what of the contract it cannot show."""
+
+    name: str
+    open: Callable[[Path], AbstractAsyncContextManager[Rig]]
+    lacks: frozenset[str] = frozenset()
+
+
+@contextlib.asynccontextmanager
+async def _open_native(path: Path) -> AsyncIterator[Rig]:
+    async with open_native() as (driver, _):
+        yield Rig(driver, make_busybox_root(path))
+
+
+@contextlib.asynccontextmanager
+async def _open_fake(path: Path) -> AsyncIterator[Rig]:
+    driver = FakeExecution(_SCRIPTS)
+    yield Rig(driver, path)
+    assert driver.live == {}
+
+
+ROWS = (
+    Row(name="native", open=_open_native),
+    Row(name="fake", open=_open_fake, lacks=frozenset({"users", "usage"})),
+)

@@ -1,0 +1,177 @@
+"""An execution driver whose commands are Python functions, for tests on a virtual clock."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import trio
+
+from drivers.errors import AlreadyExists, CommandNotFound, CrecheError, InvalidRequest, NotRunning
+from drivers.execution.base import Command, ExitStatus, Info, Pipes, Started
+
+Program = Callable[["Process"], Awaitable[int]]
+
+_FIRST_PID = 1000
+_IGNORED_BY_DEFAULT = frozenset({0, signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGCONT})
+
+
+@dataclass(slots=True, eq=False)
+class Process:
+    """What a program has: its command, its streams, and the signals it does not die of."""
+
+    command: Command
+    pid: int
+    stdin: int
+    stdout: int
+    stderr: int
+    ignored: set[int] = field(default_factory=set)
+    received: list[int] = field(default_factory=list)
+    signal_arrived: trio.Event = field(default_factory=trio.Event)
+    killed_by: int | None = None
+    oom_killed: bool = False
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    def write(self, data: bytes) -> None:
+        """Write to stdout; a test reads what it lets a program write."""
+        os.write(self.stdout, data)
+
+    def write_error(self, data: bytes) -> None:
+        """Write to stderr."""
+        os.write(self.stderr, data)
+
+    async def read_line(self) -> bytes:
+        """A line of stdin, or what is there before its end."""
+        line = b""
+        while not line.endswith(b"\n"):
+            await trio.lowlevel.wait_readable(self.stdin)
+            byte = os.read(self.stdin, 1)
+            if not byte:
+                break
+            line += byte
+        return line
+
+    def die(self, signum: int) -> None:
+        """End as if killed by a signal."""
+        self.killed_by = signum
+        self.scope.cancel()
+
+    def take_signal(self, signum: int) -> None:
+        """Do what the kernel does with a signal."""
+        self.received.append(signum)
+        self.signal_arrived.set()
+        ignored = signum in self.ignored or signum in _IGNORED_BY_DEFAULT
+        if signum == signal.SIGKILL or not ignored:
+            self.die(signum)
+
+
+def exits(
+    code: int = 0, *, after_s: float = 0, stdout: bytes = b"", stderr: bytes = b""
+) -> Program:
+    """A program that writes, works for a while, and exits."""
+
+    async def program(process: Process) -> int:
+        process.write(stdout)
+        process.write_error(stderr)
+        await trio.sleep(after_s)
+        return code
+
+    return program
+
+
+def runs_forever(*, ignoring: frozenset[int] = frozenset(), stdout: bytes = b"") -> Program:
+    """A program that only a signal ends, and not one that it ignores."""
+
+    async def program(process: Process) -> int:
+        process.ignored |= ignoring
+        process.write(stdout)
+        await trio.sleep_forever()
+
+    return program
+
+
+def fails(error: CrecheError) -> Program:
+    """No program: starting it raises `error`."""
+
+    def program(process: Process) -> Awaitable[int]:
+        raise error
+
+    return program
+
+
+class FakeExecution:
+    """Runs programs by their argv; `scripts` may be changed while the driver is in use."""
+
+    name = "fake"
+
+    def __init__(self, scripts: Mapping[tuple[str, ...], Program] | None = None) -> None:
+        self.scripts: dict[tuple[str, ...], Program] = dict(scripts or {})
+        self.commands: list[Command] = []  # every one that was started
+        self.live: dict[str, Process] = {}
+        self.left: set[str] = set()  # keys that `leftovers` tells of
+        self._next_pid = _FIRST_PID
+
+    async def run(
+        self,
+        command: Command,
+        pipes: Pipes,
+        *,
+        task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
+    ) -> ExitStatus:
+        if command.key in self.live:
+            raise AlreadyExists(f"container {command.key} is running")
+        if not command.argv:
+            raise InvalidRequest("no command specified", field="Cmd")
+        await trio.lowlevel.checkpoint()
+        program = self.scripts.get(command.argv)
+        if program is None:
+            detail = f'exec: "{command.argv[0]}": executable file not found in $PATH'
+            raise CommandNotFound("exec", 2, detail)
+        with ExitStack() as held:
+            process = self._start(command, pipes, held)
+            running = program(process)
+            self.live[command.key] = process
+            held.callback(self.live.pop, command.key)
+            self.commands.append(command)
+            task_status.started(Started(pid=process.pid, start_time_ticks=process.pid))
+            code = 0
+            with process.scope:
+                code = await running
+            if process.killed_by is not None:
+                code = 128 + process.killed_by
+            return ExitStatus(code=code, signal=process.killed_by, oom_killed=process.oom_killed)
+
+    def _start(self, command: Command, pipes: Pipes, held: ExitStack) -> Process:
+        streams = [os.dup(fd) for fd in (pipes.stdin, pipes.stdout, pipes.stderr)]
+        for fd in (*streams, *(os.dup(fd) for fd in pipes.kept)):
+            held.callback(os.close, fd)
+        self._next_pid += 1
+        return Process(command, self._next_pid, *streams)
+
+    async def kill(self, key: str, signum: signal.Signals | int) -> None:
+        self._of(key).take_signal(int(signum))
+
+    async def terminate(self, key: str) -> None:
+        self._of(key).die(signal.SIGKILL)
+
+    async def pids(self, key: str) -> list[int]:
+        return [self._of(key).pid]
+
+    async def info(self, key: str) -> Info:
+        pid = self._of(key).pid
+        return Info(pid=pid, start_time_ticks=pid, cgroup=f"/fake/{key}")
+
+    async def clean(self, key: str) -> None:
+        self.left.discard(key)
+
+    async def leftovers(self) -> list[str]:
+        return sorted(self.left)
+
+    def _of(self, key: str) -> Process:
+        process = self.live.get(key)
+        if process is None:
+            raise NotRunning(f"container {key} is not running")
+        return process

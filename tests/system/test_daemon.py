@@ -1,0 +1,137 @@
+"""The daemon's own life: starting, ending, being killed, being started wrongly."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.host import Host
+from tests.system.daemon import REPOSITORY, Daemon
+
+
+def creched_fails(*options: str | Path) -> str:
+    """What creched says when it does not start."""
+    done = subprocess.run(
+        [sys.executable, "-m", "supervisor.daemon", *map(str, options)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_terminating_the_daemon_stops_everything_and_leaves_nothing(
+    fresh_creched: Daemon,
+) -> None:
+    fresh_creched.docker("run", "-d", "busybox", "sleep", "1000", check=True)
+    fresh_creched.docker(
+        "run", "-d", "--stop-timeout", "0", "busybox", "sh", "-c", "trap '' TERM; sleep 1000"
+    )
+    before = Host(fresh_creched.cgroup_parent, fresh_creched.directory)
+    assert fresh_creched.stop() == 0
+    assert before.left_over() == {}
+    assert not fresh_creched.socket.exists()
+
+
+def test_containers_images_and_logs_are_there_after_a_restart(fresh_creched: Daemon) -> None:
+    fresh_creched.docker("run", "--name", "kept", "busybox", "sh", "-c", "echo out; exit 3")
+    fresh_creched.docker(
+        "run",
+        "-d",
+        "--name",
+        "always",
+        "--restart",
+        "always",
+        "--stop-timeout",
+        "0",
+        "busybox",
+        "sleep",
+        "1000",
+        check=True,
+    )
+    fresh_creched.stop()
+    fresh_creched.start()
+    shown = fresh_creched.docker("inspect", "-f", "{{.State.ExitCode}}", "kept", check=True)
+    assert shown.stdout == "3\n"
+    assert fresh_creched.docker("logs", "kept", check=True).stdout == "out\n"
+    running = fresh_creched.docker("ps", "--format", "{{.Names}}", check=True).stdout
+    assert running == "always\n"
+
+
+def test_a_killed_daemon_leaves_no_process_and_the_next_start_cleans_the_rest(
+    fresh_creched: Daemon,
+) -> None:
+    fresh_creched.docker("run", "-d", "--name", "lost", "busybox", "sleep", "1000", check=True)
+    pid = int(fresh_creched.docker("inspect", "-f", "{{.State.Pid}}", "lost", check=True).stdout)
+    container = os.pidfd_open(pid)
+    fresh_creched.stop(signal.SIGKILL)
+    import select
+
+    assert select.select([container], [], [], 20)[0], "the container outlived its keeper"
+    os.close(container)
+    fresh_creched.start()
+    state = fresh_creched.docker("inspect", "-f", "{{.State.Status}}", "lost", check=True).stdout
+    assert state == "exited\n"
+    fresh_creched.docker("start", "lost", check=True)
+
+
+def test_a_second_daemon_is_refused_by_name(creched: Daemon, tmp_path: Path) -> None:
+    said = creched_fails("--root", creched.directory / "root", "--run-dir", tmp_path / "run")
+    assert "is in use by another daemon" in said
+    said = creched_fails("--root", tmp_path / "root", "--run-dir", creched.directory / "run")
+    assert "a daemon listens there already" in said
+
+
+def test_a_stale_socket_is_replaced(fresh_creched: Daemon) -> None:
+    fresh_creched.stop(signal.SIGKILL)
+    assert fresh_creched.socket.exists()
+    fresh_creched.start()
+    assert fresh_creched.docker("version").returncode == 0
+
+
+def test_directories_that_are_open_to_others_are_refused(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir(mode=0o755)
+    said = creched_fails("--root", root, "--run-dir", tmp_path / "run")
+    assert f"{root} is open to others (mode 755" in said
+    assert f"chmod 700 {root}" in said
+
+
+def test_wrong_settings_are_told_with_the_nearest_right_one(tmp_path: Path) -> None:
+    file = tmp_path / "creche.toml"
+    file.write_text('root = "/x"\nstorage-drivr = "vfs"\n')
+    said = creched_fails("--config", file)
+    assert f'{file}:2: storage-drivr: unknown key, did you mean "storage-driver"?' in said
+    here = ("--root", tmp_path / "root", "--run-dir", tmp_path / "run")
+    assert "unknown storage driver 'vsf', did you mean 'vfs'?" in creched_fails(
+        *here, "--storage-driver", "vsf"
+    )
+
+
+def test_check_config_reads_settings_and_units(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text('[container.aa]\nimage = "x"\nrequires = ["bb"]\n')
+    said = creched_fails("--check-config", "--units", tmp_path)
+    assert "container.aa.requires: there is no unit 'bb'" in said
+
+
+def test_data_of_another_storage_driver_is_not_ignored(fresh_creched: Daemon) -> None:
+    fresh_creched.stop()
+    root, run_dir = fresh_creched.directory / "root", fresh_creched.directory / "run"
+    said = creched_fails("--root", root, "--run-dir", run_dir, "--storage-driver", "vfs")
+    assert "holds data of 'overlay'" in said
+
+
+def test_hanging_up_reads_the_units_again(fresh_creched: Daemon) -> None:
+    (fresh_creched.units_dir / "a.toml").write_text('[container.aa]\nimage = "busybox"\n')
+    assert fresh_creched.process is not None
+    fresh_creched.process.send_signal(signal.SIGHUP)
+    while "units.reread" not in fresh_creched.log:
+        assert fresh_creched.process.poll() is None
+    assert "avail" in fresh_creched.supervisorctl("avail", check=True).stdout
