@@ -39,6 +39,8 @@ class Daemon:
 
     def start(self) -> None:
         """Start and wait until it answers."""
+        log_file = self.directory / "creched.log"
+        starts_before = self.log.count("daemon.ready") if log_file.exists() else 0
         self.units_dir.mkdir(exist_ok=True)
         options = [
             *("--root", self.directory / "root", "--run-dir", self.directory / "run"),
@@ -46,12 +48,12 @@ class Daemon:
             *("--log-level", "debug"),
             *(("--storage-driver", self.storage) if self.storage else ()),
         ]
-        with open(self.directory / "creched.log", "ab") as log:
+        with open(log_file, "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "supervisor.daemon", *options], stderr=log, cwd=REPOSITORY
             )
         end = time.monotonic() + START_S
-        while "daemon.ready" not in self.log.rpartition("daemon.stopped")[2]:
+        while self.log.count("daemon.ready") == starts_before:
             if self.process.poll() is not None or time.monotonic() > end:
                 raise AssertionError(f"creched did not start:\n{self.log}")
             time.sleep(0.02)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -72,8 +73,6 @@ def test_a_killed_daemon_leaves_no_process_and_the_next_start_cleans_the_rest(
     pid = int(fresh_creched.docker("inspect", "-f", "{{.State.Pid}}", "lost", check=True).stdout)
     container = os.pidfd_open(pid)
     fresh_creched.stop(signal.SIGKILL)
-    import select
-
     assert select.select([container], [], [], 20)[0], "the container outlived its keeper"
     os.close(container)
     fresh_creched.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,15 +12,15 @@ from tests.system.daemon import Daemon
 
 
 @pytest.fixture
-def name(creched: Daemon, request: pytest.FixtureRequest) -> str:
+def name(creched: Daemon, request: pytest.FixtureRequest) -> Iterator[str]:
     """A container's name, which is free before and after."""
     chosen = request.node.originalname.removeprefix("test_")[:40]
-    request.addfinalizer(lambda: creched.docker("rm", "-f", chosen))
-    return chosen
+    yield chosen
+    creched.docker("rm", "-f", chosen)
 
 
 def field(creched: Daemon, name: str, path: str) -> str:
-    return creched.docker("inspect", "-f", "{{%s}}" % path, name, check=True).stdout.strip()
+    return creched.docker("inspect", "-f", "{{" + path + "}}", name, check=True).stdout.strip()
 
 
 def until(creched: Daemon, name: str, path: str, value: str) -> None:

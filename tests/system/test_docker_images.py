@@ -34,6 +34,7 @@ def test_a_compressed_archive_loads(creched: Daemon, tmp_path: Path) -> None:
     subprocess.run(["gzip", archive], check=True)
     loaded = creched.docker("load", "-i", f"{archive}.gz", check=True)
     assert loaded.stdout == "Loaded image: packed:1\n"
+    creched.docker("rmi", "packed:1", check=True)
 
 
 def test_import_takes_a_root_file_system_with_changes(creched: Daemon, tmp_path: Path) -> None:
