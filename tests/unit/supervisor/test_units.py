@@ -1,0 +1,168 @@
+"""Unit files and settings: what they say, and how they say that they are wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from drivers.errors import ConfigError
+from supervisor.config import parse_arguments
+from supervisor.spec import Bind, ResourceLimits, Tmpfs
+from supervisor.units import compare, load_units, parse_units
+
+WEB = """
+[container.web]
+image = "web:3"
+command = "gunicorn app --bind '0.0.0.0:80'"
+env = { A = "1", DEBUG = true, N = 3 }
+group = "shop"
+replicas = 2
+requires = ["db"]
+volumes = ["/srv/data:/data:ro"]
+tmpfs = ["/run"]
+limits = { memory = "512MiB", cpus = 1.5, pids = 200 }
+stop = { signal = "SIGINT", grace_s = 30 }
+log = [{ driver = "json-file", max-size = "10m" }]
+
+[container.db]
+rootfs = "/srv/db"
+command = ["postgres"]
+"""
+
+
+def test_a_unit_becomes_a_spec_for_each_replica() -> None:
+    web, db = parse_units(WEB, "w.toml")
+    first, second = web.specs
+    assert (first.name, second.name, web.group) == ("web_00", "web_01", "shop")
+    assert first.argv == ("gunicorn", "app", "--bind", "0.0.0.0:80")
+    assert first.env == ("A=1", "DEBUG=true", "N=3")
+    bind = Bind(source="/srv/data", target="/data", read_only=True, make_source=True)
+    assert first.mounts == (bind, Tmpfs(target="/run"))
+    wanted = ResourceLimits(memory_bytes=512 * 1024**2, nano_cpus=1_500_000_000, pids=200)
+    assert first.limits == wanted
+    assert (first.stop_signal, first.stop_grace_s) == ("SIGINT", 30)
+    assert first.log[0].options == {"max-size": "10m"}
+    assert first.no_new_privs
+    assert first.restart.name == "on-failure"
+    assert (db.specs[0].name, db.specs[0].rootfs, db.group) == ("db", "/srv/db", "db")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '[container.aa]\nimage = "x"\ncomand = "y"',
+            'u.toml:3: container.aa.comand: unknown key, did you mean "command"?',
+        ),
+        (
+            '[container.aa]\nimage = "x"\nlimits = { memry = 1 }',
+            "u.toml:3: container.aa.limits.memry: unknown key",
+        ),
+        ('[container.aa.limits]\ncpus = 1\nmemry = 1\n[container.aa]\nimage="x"', "u.toml:"),
+        ("[container.aa]\nimage = 3", "u.toml:2: container.aa.image: expected `str`, got `int`"),
+        (
+            '[container.aa]\nimage = "x"\nreplicas = 0',
+            "u.toml:3: container.aa.replicas: must be 1 to 1000",
+        ),
+        ('[container.aa]\nimage = "x"\nlimits = { memory = "5 apples" }', "is not a size"),
+        (
+            '[container.aa]\nimage = "x"\nstop = { signal = "SIGNOPE" }',
+            "container.aa.stop.signal: invalid signal: signope",
+        ),
+        (
+            '[container.aa]\nimage = "x"\nrestart = { policy = "sometimes" }',
+            "container.aa.restart.policy: invalid enum value",
+        ),
+        (
+            '[container.aa]\nimage = "x"\nvolumes = ["named:/x"]',
+            "a named volume (named) is not implemented yet",
+        ),
+        ('[container.aa]\nimage = "x"\nrootfs = "/y"', "give either image or rootfs"),
+        ("[container.aa]\n", "give either image or rootfs"),
+        ('[container."a b"]\nimage = "x"', "u.toml:1: container.a b: names have"),
+        (
+            '[contaner.aa]\nimage = "x"',
+            'u.toml:1: contaner: unknown key, did you mean "container"?',
+        ),
+        ('[container.aa]\nimage = "x', "u.toml:2: "),
+        ("x = " + "[" * 5000, "u.toml: nested too deeply"),
+        ("# " + "x" * 2_000_000, "u.toml: larger than"),
+    ],
+)
+def test_an_error_names_file_line_key_and_the_way_out(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_units(text, "u.toml")
+    assert said in str(caught.value)
+
+
+def write(directory: Path, **files: str) -> Path:
+    for name, text in files.items():
+        (directory / f"{name}.toml").write_text(text)
+    return directory
+
+
+def test_a_circle_is_named(tmp_path: Path) -> None:
+    text = "".join(
+        f'[container.{a}{a}]\nimage = "x"\nrequires = ["{b}{b}"]\n' for a, b in ("ab", "bc", "ca")
+    )
+    with pytest.raises(ConfigError, match=r"goes in a circle: (aa|bb|cc) -> .* -> "):
+        load_units(write(tmp_path, u=text))
+
+
+def test_a_required_unit_must_be_there(tmp_path: Path) -> None:
+    text = '[container.aa]\nimage = "x"\nrequires = ["zz"]\n'
+    with pytest.raises(ConfigError, match="there is no unit 'zz'"):
+        load_units(write(tmp_path, u=text))
+
+
+def test_a_name_is_defined_once_over_all_files(tmp_path: Path) -> None:
+    unit = '[container.aa]\nimage = "x"\n'
+    with pytest.raises(
+        ConfigError, match=r"b\.toml:1: container\.aa: defined already in .*a\.toml"
+    ):
+        load_units(write(tmp_path, a=unit, b=unit))
+    for file in tmp_path.iterdir():
+        file.unlink()
+    replicas = '[container.aa]\nimage = "x"\nreplicas = 2\n'
+    with pytest.raises(ConfigError, match="a replica is named aa_01"):
+        load_units(write(tmp_path, a=replicas, b='[container.aa_01]\nimage = "x"\n'))
+
+
+def test_the_difference_tells_added_changed_and_removed_groups() -> None:
+    one, two = frozenset({"1"}), frozenset({"2"})
+    found = compare(
+        {"same": one, "changed": one, "gone": one}, {"same": one, "changed": two, "new": one}
+    )
+    assert (found.added, found.changed, found.removed) == (["new"], ["changed"], ["gone"])
+
+
+def test_a_changed_definition_has_another_digest() -> None:
+    before, after = (parse_units(t, "w")[0].specs[0] for t in (WEB, WEB.replace("web:3", "web:4")))
+    again = parse_units("# a comment\n" + WEB, "w")[0].specs[0]
+    assert before.unit is not None
+    assert after.unit is not None
+    assert again.unit is not None
+    assert before.unit.digest == again.unit.digest != after.unit.digest
+
+
+def test_options_win_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "creche.toml"
+    file.write_text('root = "/from-file"\nlog-driver = "none"\nlog-opt = { a = "b" }\n')
+    config = parse_arguments(["--config", str(file), "--root", "/from-option"]).config
+    assert (config.root, config.log_driver, config.log_opt) == ("/from-option", "none", {"a": "b"})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("rot = 1", 'c.toml:1: rot: unknown key, did you mean "root"?'),
+        ("\nroot = 1", "c.toml:2: root: expected `str`, got `int`"),
+        ('log-level = "loud"', "c.toml:1: log-level: invalid enum value 'loud'"),
+    ],
+)
+def test_wrong_settings_are_told_in_the_same_form(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "c.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        parse_arguments(["--config", str(tmp_path / "c.toml")])
+    assert said in str(caught.value)
