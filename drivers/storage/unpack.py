@@ -8,6 +8,7 @@ overlay itself, device nodes. Sockets are skipped. Source: the OCI image specifi
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import posixpath
 import shutil
@@ -94,7 +95,14 @@ class _Unpacker:
     def _directory(self, path: str) -> int:
         """A descriptor of a directory of the layer, made if missing."""
         if self._parent[0] != path:
-            fd = makedirs_in_root(self._root, path)
+            try:
+                fd = makedirs_in_root(self._root, path)
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise CorruptData(f"layer: {path} leads through what is no directory") from error
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+                raise CorruptData(f"layer: {path} is an endless chain of links") from error
             os.close(self._parent[1])
             # not O_PATH: extended attributes are set through it
             self._parent = (path, os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd))

@@ -1,0 +1,273 @@
+"""What every storage driver does."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import tarfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from drivers import registry
+from drivers.errors import AlreadyExists, CorruptData, InUse, InvalidRequest, NotFound
+from drivers.storage.base import Change, ChangeKind, StorageDriver
+from tests import host
+from tests.cancel import cancel_everywhere
+from tests.conformance.harness_storage import ROWS, Row
+from tests.layers import entry, hard_link, layer, names, symlink
+
+BASE = (
+    entry("etc"),
+    entry("etc/passwd", b"root"),
+    entry("etc/group", b"wheel"),
+    entry("bin"),
+    entry("bin/su", b"#!", mode=0o4755),
+    entry("deep"),
+    entry("deep/a", b"1"),
+    entry("deep/b", b"2"),
+    symlink("link", "etc/passwd"),
+)
+
+
+@pytest.fixture(params=ROWS, ids=lambda row: row.name)
+def row(request: pytest.FixtureRequest) -> Row:
+    return request.param
+
+
+@pytest.fixture
+async def driver(row: Row, tmp_path: Path) -> StorageDriver:
+    return await row.open(tmp_path / "home", {})
+
+
+class Mounted:
+    """A mounted key, read and written through its descriptor."""
+
+    def __init__(self, driver: StorageDriver, key: str) -> None:
+        self._driver = driver
+        self._key = key
+        self.fd = -1
+
+    async def __aenter__(self) -> Mounted:
+        self.fd = await self._driver.get(self._key)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        os.close(self.fd)
+        await self._driver.put(self._key)
+
+    def read(self, path: str) -> bytes:
+        with os.fdopen(os.open(path, os.O_RDONLY, dir_fd=self.fd), "rb") as file:
+            return file.read()
+
+    def write(self, path: str, data: bytes) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        with os.fdopen(os.open(path, flags, 0o644, dir_fd=self.fd), "wb") as file:
+            file.write(data)
+
+    def names(self, path: str = ".") -> list[str]:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.fd)
+        try:
+            return sorted(os.listdir(fd))
+        finally:
+            os.close(fd)
+
+    def stat(self, path: str) -> os.stat_result:
+        return os.stat(path, dir_fd=self.fd, follow_symlinks=False)
+
+
+def test_every_registered_driver_has_a_row() -> None:
+    assert set(registry.BUILT_IN["storage"]) == {row.driver for row in ROWS}
+
+
+async def test_a_child_shows_its_parent_and_keeps_its_own_changes(driver: StorageDriver) -> None:
+    await driver.apply_diff("base", None, layer(*BASE))
+    for key in ("one", "two"):
+        await driver.create(key, "base")
+    async with Mounted(driver, "one") as one:
+        assert one.read("etc/passwd") == b"root"
+        one.write("etc/passwd", b"changed")
+        os.unlink("deep/a", dir_fd=one.fd)
+    async with Mounted(driver, "one") as one, Mounted(driver, "two") as two:
+        assert one.read("etc/passwd") == b"changed"
+        assert one.names("deep") == ["b"]
+        assert two.read("etc/passwd") == b"root"
+        assert two.names("deep") == ["a", "b"]
+
+
+async def test_nothing_is_attached_to_the_hosts_mounts(driver: StorageDriver) -> None:
+    before = host.mounts()
+    await driver.apply_diff("base", None, layer(*BASE))
+    await driver.create("one", "base")
+    async with Mounted(driver, "one"):
+        assert host.mounts() == before
+    assert host.mounts() == before
+
+
+async def test_owner_mode_time_links_and_devices_are_kept(driver: StorageDriver) -> None:
+    entries = [
+        *BASE,
+        entry("own", b"x", uid=1234, mode=0o640, pax={"mtime": "1234567890.123456789"}),
+        hard_link("hard", "own"),
+        entry("null", type=tarfile.CHRTYPE, device=(1, 3), mode=0o666),
+        entry("pipe", type=tarfile.FIFOTYPE),
+        entry("attr", b"x", pax={"SCHILY.xattr.user.note": "kept"}),
+    ]
+    await driver.apply_diff("base", None, layer(*entries))
+    await driver.create("one", "base")
+    async with Mounted(driver, "one") as one:
+        own = one.stat("own")
+        assert (own.st_uid, stat.S_IMODE(own.st_mode), own.st_nlink) == (1234, 0o640, 2)
+        assert own.st_mtime_ns == 1234567890_123456789
+        assert one.stat("hard").st_ino == own.st_ino
+        assert stat.S_IMODE(one.stat("bin/su").st_mode) == 0o4755
+        assert one.stat("null").st_rdev == os.makedev(1, 3)
+        assert stat.S_ISFIFO(one.stat("pipe").st_mode)
+        assert os.readlink("link", dir_fd=one.fd) == "etc/passwd"
+        assert one.stat("etc").st_mtime == 1_000_000_000
+        fd = os.open("attr", os.O_RDONLY, dir_fd=one.fd)
+        assert os.getxattr(fd, "user.note") == b"kept"
+        os.close(fd)
+
+
+async def test_whiteouts_delete_and_opaque_directories_hide(driver: StorageDriver) -> None:
+    await driver.apply_diff("base", None, layer(*BASE))
+    changes = layer(
+        entry("etc"), entry("etc/.wh.passwd", b""),
+        entry("deep"), entry("deep/.wh..wh..opq", b""), entry("deep/c", b"3"),
+        entry(".wh.link", b""),
+    )  # fmt: skip
+    await driver.apply_diff("top", "base", changes)
+    await driver.create("one", "top")
+    async with Mounted(driver, "one") as one:
+        assert one.names("etc") == ["group"]
+        assert one.names("deep") == ["c"]
+        assert "link" not in one.names()
+
+
+async def test_the_difference_is_told_and_can_be_applied_elsewhere(driver: StorageDriver) -> None:
+    await driver.apply_diff("base", None, layer(*BASE))
+    await driver.create("one", "base")
+    async with Mounted(driver, "one") as one:
+        one.write("etc/group", b"longer than before")
+        one.write("new", b"n")
+        os.unlink("deep/a", dir_fd=one.fd)
+        os.mkdir("made", dir_fd=one.fd)
+    found = {c.path: c.kind for c in await driver.changes("one", "base")}
+    wanted = {
+        "/etc/group": ChangeKind.MODIFIED,
+        "/new": ChangeKind.ADDED,
+        "/deep/a": ChangeKind.DELETED,
+        "/made": ChangeKind.ADDED,
+    }
+    assert found.items() >= wanted.items()
+    assert set(found) - set(wanted) <= {"/etc", "/deep"}
+    out = io.BytesIO()
+    await driver.diff("one", "base", out)
+    assert {"etc/group", "new", "deep/.wh.a", "made"} <= {n.rstrip("/") for n in names(out)}
+    out.seek(0)
+    await driver.apply_diff("copy", "base", out)
+    await driver.create("two", "copy")
+    async with Mounted(driver, "two") as two:
+        assert two.read("etc/group") == b"longer than before"
+        assert two.read("new") == b"n"
+        assert two.names("deep") == ["b"]
+        assert "made" in two.names()
+    assert await driver.diff_size("one", "base") == len(b"longer than before") + len(b"n")
+
+
+async def test_changes_are_sorted_by_path(driver: StorageDriver) -> None:
+    await driver.apply_diff("base", None, layer(*BASE))
+    found = await driver.changes("base", None)
+    assert found == sorted(found)
+    assert Change("/etc/passwd", ChangeKind.ADDED) in found
+
+
+async def test_a_parent_and_what_is_mounted_are_in_use(driver: StorageDriver) -> None:
+    await driver.apply_diff("base", None, layer(*BASE))
+    await driver.create("one", "base")
+    with pytest.raises(InUse, match="is the parent of one"):
+        await driver.remove("base")
+    async with Mounted(driver, "one"):
+        with pytest.raises(InUse, match="layer one is mounted"):
+            await driver.remove("one")
+    await driver.remove("one")
+    await driver.remove("base")
+    assert await driver.keys() == []
+
+
+async def test_keys_that_are_there_or_not_there_are_told(driver: StorageDriver) -> None:
+    await driver.create("one", None)
+    assert await driver.exists("one")
+    assert not await driver.exists("two")
+    with pytest.raises(AlreadyExists):
+        await driver.create("one", None)
+    for missing in (driver.remove("two"), driver.get("two"), driver.create("x", "two")):
+        with pytest.raises(NotFound):
+            await missing
+    for wrong in ("../x", "", "A", "a" * 129, "."):
+        with pytest.raises(InvalidRequest):
+            await driver.create(wrong, None)
+
+
+async def test_a_damaged_stream_leaves_nothing(driver: StorageDriver, tmp_path: Path) -> None:
+    whole = layer(*BASE, entry("big", b"x" * 100_000)).getvalue()
+    for damaged in (whole[: len(whole) // 2], b"\0" * 100 + os.urandom(5000)):
+        with pytest.raises(CorruptData):
+            await driver.apply_diff("bad", None, io.BytesIO(damaged))
+    assert await driver.keys() == []
+    assert list((tmp_path / "home").iterdir()) == []
+
+
+async def test_debris_of_a_crash_is_swept_at_the_next_opening(row: Row, tmp_path: Path) -> None:
+    driver = await row.open(tmp_path / "home", {})
+    await driver.create("one", None)
+    (tmp_path / "home" / ".half" / "diff").mkdir(parents=True)
+    again = await row.open(tmp_path / "home", {})
+    assert await again.keys() == ["one"]
+    assert not (tmp_path / "home" / ".half").exists()
+
+
+async def test_starting_from_an_image_does_not_copy_it(row: Row, driver: StorageDriver) -> None:
+    await driver.apply_diff("base", None, layer(entry("big", b"x" * 5_000_000)))
+    await driver.create("one", "base")
+    size = sum(_sizes((await driver.metadata("one")).values()))
+    assert (size >= 5_000_000) is ("shared_layers" in row.lacks)
+
+
+def _sizes(directories: Iterable[str]) -> Iterator[int]:
+    """Bytes of the files below directories that are a key's own."""
+    for directory in directories:
+        if "/one/" in directory:
+            yield sum(f.stat().st_size for f in Path(directory).rglob("*") if f.is_file())
+
+
+async def test_cancelled_at_any_step_nothing_half_made_stays(
+    driver: StorageDriver, tmp_path: Path
+) -> None:
+    async def work() -> None:
+        await driver.apply_diff("base", None, layer(*BASE))
+        await driver.create("one", "base")
+        async with Mounted(driver, "one") as one:
+            one.read("etc/passwd")
+            await trio.lowlevel.checkpoint()
+        await driver.remove("one")
+        await driver.remove("base")
+
+    async def check() -> None:
+        debris = [e.name for e in (tmp_path / "home").iterdir() if e.name.startswith(".")]
+        assert debris == []
+        for key in ("one", "base"):
+            if await driver.exists(key):
+                await _put_all(driver, key)
+                await driver.remove(key)
+
+    await cancel_everywhere(work, check)
+
+
+async def _put_all(driver: StorageDriver, key: str) -> None:
+    """A cancelled block has closed its descriptor, but may not have come to its `put`."""
+    await driver.put(key)
