@@ -39,10 +39,12 @@ async def open_native() -> AsyncIterator[tuple[NativeExecution, Keeper]]:
     parent = f"/creche-test-{os.getpid()}-{next(_numbers)}"
     async with open_keeper() as keeper:
         driver = NativeExecution(keeper, hierarchy, parent)
-        yield driver, keeper
+        try:
+            yield driver, keeper
+        finally:
+            await driver.close()
         assert await driver.leftovers() == []
         assert await keeper.kept() == {}
-        await driver.close()
     assert not any(path.exists() for path in hierarchy.directories(parent).values())
 
 
@@ -127,6 +129,15 @@ async def open_box(path: Path) -> AsyncIterator[Box]:
     root = make_busybox_root(path / "root")
     async with open_native() as (driver, keeper):
         yield Box(driver, keeper, root)
+
+
+def is_dead(pid: int) -> bool:
+    """Whether a process has ended; its new parent may not have noticed yet."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return stat.rpartition(")")[2].split()[0] in "ZX"
 
 
 @contextlib.contextmanager

@@ -23,18 +23,33 @@ CPU_PERIOD_USEC = 100_000  # Docker's and the kernel's default
 REMOVE_S = 10.0
 
 _V1_ALWAYS = ("memory", "pids", "freezer")  # to count, to find and to stop processes
+# Every name that may stand among the mount options of a v1 hierarchy.
+_V1_CONTROLLERS = frozenset(
+    ("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "misc")
+    + ("net_cls", "net_prio", "perf_event", "pids", "rdma")
+)
 _V2_WANTED = ("cpu", "memory", "pids", "io", "cpuset")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hierarchy:
-    """Where control groups are on this host: one mount for v2, one for each controller for v1."""
+    """Where control groups are on this host.
+
+    `mounts` has one entry for v2, with the name "", and one for each mount of v1, named by the
+    controllers mounted there together ("memory", "cpu,cpuacct").
+    """
 
     version: Literal[1, 2]
-    mounts: Mapping[str, Path]  # by controller; v2 has the one key ""
+    mounts: Mapping[str, Path]
+
+    def holding(self, controller: str) -> str | None:
+        """The name of the mount that has a controller, if it is mounted at all."""
+        if self.version == 2:
+            return ""
+        return next((name for name in self.mounts if controller in name.split(",")), None)
 
     def directories(self, group: str) -> dict[str, Path]:
-        """The directory of a group ("/creche/KEY") in every hierarchy."""
+        """The directory of a group ("/creche/KEY") in every mount."""
         return {name: mount / group.lstrip("/") for name, mount in self.mounts.items()}
 
 
@@ -53,9 +68,9 @@ def detect(mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchy:
         if fstype == "cgroup2":
             v2 = v2 or mount
         elif fstype == "cgroup":
-            for option in options.split(","):
-                if option in ("cpu", "cpuacct", *_V1_ALWAYS):
-                    v1.setdefault(option, mount)
+            name = ",".join(o for o in options.split(",") if o in _V1_CONTROLLERS)
+            if name:
+                v1.setdefault(name, mount)
     if v2 is not None and "memory" in (v2 / "cgroup.controllers").read_text().split():
         return Hierarchy(version=2, mounts={"": v2})
     if v1:
@@ -66,24 +81,33 @@ def detect(mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchy:
 
 
 class ControlGroup:
-    """The group of one container. Made by `create`; `join_fds` lead a process into it."""
+    """The group of one container. Made by `create`; `open_to_join` leads a process into it."""
 
-    def __init__(self, hierarchy: Hierarchy, parent: str, key: str, limits: Limits) -> None:
+    def __init__(
+        self, hierarchy: Hierarchy, parent: str, key: str, limits: Limits | None = None
+    ) -> None:
+        """`limits` decide which v1 controllers have the group; None means every one that may."""
         self.path = f"{parent.rstrip('/')}/{key}"
         self.version = hierarchy.version
-        self._limits = limits
-        self._parent = parent
-        directories = hierarchy.directories(self.path)
-        if hierarchy.version == 1:
-            wanted = {*_V1_ALWAYS, *(("cpu",) if limits.nano_cpus else ())}
-            directories = {c: d for c, d in directories.items() if c in wanted}
-        self._directories = directories
         self._hierarchy = hierarchy
+        self._parent = parent
+        self._limits = limits or Limits()
+        self._directories = hierarchy.directories(self.path)
+        if hierarchy.version == 1 and limits is not None:
+            controllers = (*_V1_ALWAYS, *(("cpu",) if limits.nano_cpus is not None else ()))
+            # each costs a directory made and removed: only those that are of use
+            held = {hierarchy.holding(controller) for controller in controllers}
+            self._directories = {n: d for n, d in self._directories.items() if n in held}
 
     @property
-    def controllers(self) -> list[str]:
-        """v1: the hierarchies that a process must join one by one, in the order of `join_fds`."""
+    def hierarchies(self) -> list[str]:
+        """v1: the mounts whose group a process must join one by one, as `open_to_join` opens."""
         return list(self._directories) if self.version == 1 else []
+
+    def _directory(self, controller: str) -> Path | None:
+        """Where the files of a controller are."""
+        name = self._hierarchy.holding(controller)
+        return None if name is None else self._directories.get(name)
 
     def create(self) -> None:
         """Make the group and set its limits. Raises LimitUnavailable naming what cannot be set."""
@@ -116,12 +140,14 @@ class ControlGroup:
                         (level / "cgroup.subtree_control").write_text(f"+{name}")
 
     def _set(self, controller: str, file: str, value: str, what: str) -> None:
-        directory = self._directories.get(controller if self.version == 1 else "")
+        directory = self._directory(controller)
         try:
             if directory is None:
                 raise FileNotFoundError(2, "no such controller", controller)
             (directory / file).write_text(value)
         except OSError as error:
+            if what == "swap" and isinstance(error, FileNotFoundError) and not _swap_exists():
+                return  # without swap the limit holds by itself
             cause = error.strerror or "refused"
             raise LimitUnavailable(
                 f"{what} cannot be limited here: control group {self.path}, {file}: "
@@ -129,7 +155,7 @@ class ControlGroup:
             ) from error
 
     def open_to_join(self) -> list[int]:
-        """v1: a `cgroup.procs` for each of `controllers`; v2: the directory, for clone3."""
+        """v1: a `cgroup.procs` for each of `hierarchies`; v2: the directory, for clone3."""
         if self.version == 2:
             return [os.open(self._directories[""], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
         return [
@@ -140,10 +166,11 @@ class ControlGroup:
     def pids(self) -> list[int]:
         """Every process in the group and in groups that it made below."""
         found: set[int] = set()
-        first = next(iter(self._directories.values()))
-        for directory, _, _ in os.walk(first):
-            with contextlib.suppress(FileNotFoundError):
-                found |= {int(p) for p in (Path(directory) / "cgroup.procs").read_text().split()}
+        for top in self._directories.values():
+            for directory, _, _ in os.walk(top):
+                with contextlib.suppress(FileNotFoundError):
+                    text = (Path(directory) / "cgroup.procs").read_text()
+                    found |= {int(pid) for pid in text.split()}
         return sorted(found)
 
     def kill(self) -> None:
@@ -165,19 +192,17 @@ class ControlGroup:
             self._freezer("THAWED")
 
     def _freezer(self, state: str) -> None:
-        directory = self._directories.get("freezer")
+        directory = self._directory("freezer")
         if directory is not None:
             with contextlib.suppress(FileNotFoundError):
                 (directory / "freezer.state").write_text(state)
 
     def oom_kills(self) -> int:
         """How many processes the kernel has killed because the group's memory was used up."""
-        if self.version == 2:
-            file = self._directories[""] / "memory.events"
-        elif "memory" in self._directories:
-            file = self._directories["memory"] / "memory.oom_control"
-        else:
+        directory = self._directory("memory")
+        if directory is None:
             return 0
+        file = directory / ("memory.events" if self.version == 2 else "memory.oom_control")
         with contextlib.suppress(OSError):
             fields = dict(line.split() for line in file.read_text().splitlines())
             return int(fields.get("oom_kill", 0))
@@ -192,7 +217,8 @@ class ControlGroup:
             delay_s = 0.001
             while not self._try_remove():
                 self.kill()
-                # v1 has no descriptor that tells when the last process has left
+                # hardly ever: all processes end with the first one's pid namespace. v1 has no
+                # descriptor that tells of the last; v2's needs POLLPRI, which trio does not have
                 await trio.sleep(delay_s)
                 delay_s = min(delay_s * 2, 0.1)
             return
@@ -239,6 +265,11 @@ def _swap_settings(
         return [("memory", "memory.memsw.limit_in_bytes", str(total_bytes), "swap")]
     value = "max" if total_bytes < 0 else str(total_bytes - memory_bytes)
     return [("memory", "memory.swap.max", value, "swap")]
+
+
+def _swap_exists() -> bool:
+    """Whether this host has any swap. Source: proc_swaps(5): one line of heading, then devices."""
+    return len(Path("/proc/swaps").read_text().splitlines()) > 1
 
 
 def leftovers(hierarchy: Hierarchy, parent: str) -> list[str]:

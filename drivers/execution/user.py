@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -45,7 +46,9 @@ def look_up(root_fd: int, user: str, group_add: tuple[str, ...] = ()) -> Identit
         groups = tuple(_memberships(root_fd, entry[0]))
     added = tuple(_group(root_fd, extra) for extra in group_add)
     home = entry[5] if entry is not None and len(entry) > 5 and entry[5] else "/"
-    return Identity(uid=uid, gid=gid, groups=(*groups, *added) or (gid,), home=home)
+    # the primary group too: else a file that denies it access is opened to "others"
+    unique = dict.fromkeys((gid, *groups, *added))
+    return Identity(uid=uid, gid=gid, groups=tuple(unique), home=home)
 
 
 def _group(root_fd: int, name: str) -> int:
@@ -77,14 +80,19 @@ def _entries(root_fd: int, path: str) -> Iterator[list[str]]:
         fd = openat2(root_fd, path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return  # an image without such a file has no names
-    with open(fd, "rb") as file:
-        text = file.read(_FILE_BYTES).decode(errors="surrogateescape")
-    for line in text.splitlines():
+    try:
+        regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        data = os.pread(fd, _FILE_BYTES, 0) if regular else b""
+    finally:
+        os.close(fd)
+    text = data.decode(errors="surrogateescape")
+    for line in text.split("\n"):
         if line and not line.startswith("#"):
             yield line.split(":")
 
 
 def _number(text: str, what: str) -> int:
-    if not text.isdecimal() or int(text) > MAX_ID:
+    digits = text.lstrip("0") or "0"
+    if not (text.isascii() and text.isdecimal()) or len(digits) > 10 or int(digits) > MAX_ID:
         raise InvalidRequest(f"{what}s must be in range 0-{MAX_ID}: {text!r} is not", field="User")
     return int(text)

@@ -13,13 +13,14 @@ import selectors
 import signal
 import socket
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, NoReturn
 
 from drivers.keeper import protocol
-from drivers.keeper.child import Descriptors, StepFailed, become_container
+from drivers.keeper.child import KEEPERS_SIGNALS, Descriptors, become_container
 from drivers.keeper.protocol import Failure, Plan
+from drivers.keeper.step import StepFailed
 from drivers.kernel import process as p
 
 _REPORT_BYTES = 64 * 1024
@@ -31,17 +32,17 @@ class Child:
     """One container's first process."""
 
     key: str
+    number: int  # of the spawn request
     pid: int
     pidfd: int
+    start_time_ticks: int
     kept: tuple[int, ...]
-    report_fd: int | None  # open until the command is executed or a step has failed
-    number: int  # of the spawn request, which is answered then
-    ended: dict[str, Any] | None = None  # the exit event, once reaped
-    report: bytes = field(default=b"")
+    report_fd: int | None  # open while it is being set up
+    report: bytes = b""  # which step failed; empty if none has
 
 
 class Keeper:
-    """The loop and its two tables: children by key and by pid."""
+    """The loop and its two tables: children by key until forgotten, by pid until reaped."""
 
     def __init__(self, daemon: socket.socket) -> None:
         self._daemon = daemon
@@ -52,42 +53,36 @@ class Keeper:
 
     def run(self) -> None:
         """Serve until the daemon is gone, then leave no container behind."""
-        wake = self._watch_for_ends()
+        wake = _watch_for_ends()
         self._selector.register(self._daemon, selectors.EVENT_READ, self._serve)
         self._selector.register(wake, selectors.EVENT_READ, self._reap)
-        protocol.send(self._daemon, {"event": "hello", "version": protocol.VERSION})
         try:
+            protocol.send(self._daemon, {"event": "hello", "version": protocol.VERSION})
             while True:
                 for ready, _ in self._selector.select():
                     ready.data(ready.fd)
         except (ConnectionError, EOFError):
             self._kill_all()
 
-    def _watch_for_ends(self) -> int:
-        """A descriptor that becomes readable at each SIGCHLD."""
-        wake, woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        return wake
-
     def _serve(self, _: int) -> None:
-        """Answer one request."""
+        """Do what one message asks for."""
         received = protocol.receive(self._daemon)
         if received is None:
             raise EOFError
         request, fds = received
-        number = request["n"]
         match request["op"]:
             case "spawn":
-                self._spawn(number, request["key"], request["plan"], fds)
+                self._spawn(request["n"], request["key"], request["plan"], fds)
             case "signal":
-                self._answer(number, self._signal(request["key"], request["signal"]))
+                self._answer(request["n"], self._signal(request["key"], request["signal"]))
             case "list":
-                known = [{"key": c.key, "pid": c.pid} for c in self._by_key.values()]
-                self._answer(number, {"containers": known})
+                known = [
+                    {"key": c.key, "pid": c.pid, "start_time_ticks": c.start_time_ticks}
+                    for c in self._by_key.values()
+                ]
+                self._answer(request["n"], {"containers": known})
             case "forget":
-                self._forget(request["key"])
-                self._answer(number, {})
+                self._forget(self._by_key[request["key"]])
 
     def _answer(
         self, number: int, result: dict[str, Any] | Failure, fds: list[int] | None = None
@@ -108,14 +103,14 @@ class Keeper:
         try:
             pid, pidfd = p.clone3(flags, exit_signal=signal.SIGCHLD, cgroup_fd=cgroup_fd)
         except OSError as error:
-            os.close(report)
-            self._answer(number, Failure("step", "clone3", error.errno or 0, ""))
-            for fd in named.kept:
+            for fd in (report, *named.kept):
                 os.close(fd)
+            self._answer(number, Failure("step", "clone3", error.errno or 0, ""))
         else:
             if pid == 0:
                 _in_child(plan, named, child_report, self._last_capability)
-            child = Child(key, pid, pidfd, named.kept, report, number)
+            ticks = _start_time_ticks(pid)
+            child = Child(key, number, pid, pidfd, ticks, named.kept, report)
             self._by_key[key] = self._by_pid[pid] = child
             heard = partial(self._read_report, child)
             self._selector.register(report, selectors.EVENT_READ, heard)
@@ -125,68 +120,71 @@ class Keeper:
                 os.close(fd)
 
     def _read_report(self, child: Child, fd: int) -> None:
-        """The child executed its command, or says which step failed."""
+        """Hear from a child: nothing but the end of the file if it executed its command."""
+        if child.report_fd != fd:
+            return  # it ended in the same round, and was heard then
         data = os.read(fd, _REPORT_BYTES)
+        child.report += data
         if data:
-            child.report += data
             return
-        self._end_report(child)
-
-    def _end_report(self, child: Child) -> None:
-        """Answer the spawn request."""
-        assert child.report_fd is not None
-        self._selector.unregister(child.report_fd)
-        os.close(child.report_fd)
+        self._selector.unregister(fd)
+        os.close(fd)
         child.report_fd = None
         if not child.report:
-            self._answer(child.number, {"pid": child.pid}, [child.pidfd])
-            return
-        self._answer(child.number, Failure(**json.loads(child.report)))
-        self._forget(child.key)
+            known = {"pid": child.pid, "start_time_ticks": child.start_time_ticks}
+            self._answer(child.number, known, [child.pidfd])
 
     def _signal(self, key: str, signum: int) -> dict[str, Any] | Failure:
         child = self._by_key.get(key)
-        if child is None or child.ended:
+        if child is None or child.pid not in self._by_pid:
             return Failure("unknown-key", "signal", 0, key)
-        signal.pidfd_send_signal(child.pidfd, signum)
+        try:
+            signal.pidfd_send_signal(child.pidfd, signum)
+        except OSError as error:
+            return Failure("step", f"signal {signum}", error.errno or 0, key)
         return {}
 
     def _reap(self, wake: int) -> None:
         """Collect every process that has ended, adopted orphans among them."""
         os.read(wake, 4096)
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            child = self._by_pid.pop(pid, None)
-            if child is None:
-                continue
-            child.ended = {
-                "event": "exit",
-                "key": child.key,
-                "pid": pid,
-                "status": status,
-                "cpu_usec": round((usage.ru_utime + usage.ru_stime) * 1_000_000),
-                "max_rss_bytes": usage.ru_maxrss * 1024,
-            }
-            self._tell_end(child)
+        while self._reap_one():
+            pass
 
-    def _tell_end(self, child: Child) -> None:
-        """Announce an end; never before the answer to the spawn, never for a failed one."""
-        while child.report_fd is not None:
-            self._read_report(child, child.report_fd)
-        if child.ended and not child.report:
-            protocol.send(self._daemon, child.ended)
+    def _reap_one(self) -> bool:
+        """Collect one process that has ended, if there is any."""
+        try:
+            # a look first: until it is reaped its pid is its own, and goes out in the answer
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return False
+        if ended is None:
+            return False
+        child = self._by_pid.pop(ended.si_pid, None)
+        while child is not None and child.report_fd is not None:
+            self._read_report(child, child.report_fd)  # its end of the pipe is closed
+        _, status, usage = os.wait4(ended.si_pid, 0)
+        if child is None:
+            return True
+        if child.report:
+            self._forget(child)
+            self._answer(child.number, Failure(**json.loads(child.report)))
+            return True
+        end = {
+            "event": "exit",
+            "key": child.key,
+            "pid": child.pid,
+            "status": status,
+            "cpu_usec": round((usage.ru_utime + usage.ru_stime) * 1_000_000),
+            "max_rss_bytes": usage.ru_maxrss * 1024,
+        }
+        protocol.send(self._daemon, end)
+        return True
 
-    def _forget(self, key: str) -> None:
-        """Drop what is kept of a container whose end the daemon knows."""
-        child = self._by_key.pop(key, None)
-        if child is not None:
-            for fd in (child.pidfd, *child.kept):
-                os.close(fd)
+    def _forget(self, child: Child) -> None:
+        """Drop what is kept of a container that has ended."""
+        del self._by_key[child.key]
+        for fd in (child.pidfd, *child.kept):
+            os.close(fd)
 
     def _kill_all(self) -> None:
         """End every container: with its first process goes its pid namespace."""
@@ -197,6 +195,20 @@ class Keeper:
             self._by_pid.pop(pid, None)
 
 
+def _watch_for_ends() -> int:
+    """A descriptor that becomes readable at each SIGCHLD."""
+    wake, woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return wake
+
+
+def _start_time_ticks(pid: int) -> int:
+    """Field 22 of /proc/PID/stat. Source: proc_pid_stat(5)."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b")")[2].split()[19])
+
+
 def _name_descriptors(plan: Plan, fds: list[int]) -> Descriptors:
     """Tell the descriptors of a spawn apart, in the order that Plan gives."""
     rest = iter(fds)
@@ -204,7 +216,7 @@ def _name_descriptors(plan: Plan, fds: list[int]) -> Descriptors:
     root = next(rest)
     netns = next(rest) if plan.joins_network else None
     mounts = tuple(next(rest) for _ in plan.mount_targets)
-    groups = 1 if plan.cgroup_version == 2 else len(plan.cgroup_controllers)
+    groups = 1 if plan.cgroup_version == 2 else len(plan.cgroup_hierarchies)
     cgroup = tuple(next(rest) for _ in range(groups))
     return Descriptors(stdio, root, netns, mounts, cgroup, tuple(rest))
 
@@ -213,7 +225,7 @@ def _in_child(plan: Plan, fds: Descriptors, report_fd: int, last_capability: int
     """Become the container, or report why not. Never returns into the keeper's loop."""
     failure = Failure("step", "set up", 0, "")
     try:
-        # what holds no secrets may not be looked into either until it is the container's own
+        # until it is the container's own nobody may look into it, through /proc or by ptrace
         p.prctl(p.PR.SET_DUMPABLE, 0)
         signal.set_wakeup_fd(-1)
         become_container(plan, fds, report_fd, last_capability)
@@ -224,13 +236,8 @@ def _in_child(plan: Plan, fds: Descriptors, report_fd: int, last_capability: int
     # a bug, which must be told, and must not go on in the keeper's loop
     except BaseException as error:  # noqa: BLE001
         failure = Failure("step", "set up", 0, repr(error))
-    try:
-        report = json.dumps(asdict(failure)).encode()
-        try:
-            os.write(report_fd, report)
-        except OSError:
-            os.write(3, report)  # the streams were placed already: the report is there now
     finally:
+        os.write(report_fd, json.dumps(asdict(failure)).encode())
         os._exit(127)
 
 
@@ -238,8 +245,10 @@ def main() -> None:
     """Serve the daemon at the socket that is descriptor argv[1]."""
     p.set_name("creche-keeper")
     p.prctl(p.PR.SET_CHILD_SUBREAPER, 1)
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ignored, signal.SIG_IGN)  # the daemon decides when; its end is ours
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        signal.signal(number, signal.SIG_DFL)  # whatever started the daemon ignored
+    for number in (*KEEPERS_SIGNALS, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)  # the daemon decides when; its end is ours
     gc.disable()
     gc.freeze()
     Keeper(socket.socket(fileno=int(sys.argv[1]))).run()

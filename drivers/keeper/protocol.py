@@ -4,15 +4,16 @@ A connected pair of SOCK_SEQPACKET sockets; each message is one JSON object in o
 descriptors beside it (SCM_RIGHTS, unix(7)). A message too long for a packet travels in a memfd,
 which is then the first descriptor, and the packet holds `{"in_memfd": true}`.
 
-The daemon asks, with a number that the answer repeats:
+The daemon asks; where there is a number the answer repeats it:
 
     {"op": "spawn", "n": 1, "key": K, "plan": PLAN}   fds as PLAN counts them
-    {"op": "signal", "n": 2, "key": K, "signal": 15}
+    {"op": "signal", "n": 2, "key": K, "signal": 9}   also while it is still being set up
     {"op": "list", "n": 3}
-    {"op": "forget", "n": 4, "key": K}                its end is known: drop it and its pipes
+    {"op": "forget", "key": K}                        its end is known: drop it and its pipes
 
 The keeper answers `{"n": 1, "ok": {...}}` or `{"n": 1, "error": {"kind", "step", "errno",
-"detail"}}`; the answer to a spawn carries the pidfd. Unasked it tells of ends, in its own time:
+"detail"}}`. A spawn is answered when the command has been executed, with the pidfd beside it, or
+when the process that failed has been reaped. Unasked the keeper tells of ends:
 
     {"event": "exit", "key": K, "pid": P, "status": W, "cpu_usec": U, "max_rss_bytes": B}
 
@@ -25,13 +26,15 @@ from __future__ import annotations
 import json
 import os
 import socket
+import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
 VERSION = 1
 PACKET_BYTES = 96 * 1024  # well below the default socket buffer of 208 KiB
-MESSAGE_BYTES = 8 * 1024 * 1024  # arguments and environment may be 2 MiB and grow in JSON
 MAX_FDS = 250  # the kernel's SCM_MAX_FD is 253
+# The arguments of recvmsg for any packet.
+RECEIVE = (PACKET_BYTES + 4096, socket.CMSG_SPACE(4 * (MAX_FDS + 1)), socket.MSG_CMSG_CLOEXEC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,7 @@ class Plan:
 
     The descriptors of a spawn come in this order: stdin, stdout, stderr, root; the network
     namespace if `joins_network`; a mount for each of `mount_targets`; for cgroup v1 a
-    `cgroup.procs` for each of `cgroup_controllers`, for v2 the control group's directory; and
+    `cgroup.procs` for each of `cgroup_hierarchies`, for v2 the control group's directory; and
     `kept_pipes` read ends that the keeper keeps.
     """
 
@@ -64,13 +67,16 @@ class Plan:
     rlimits: list[tuple[int, int, int]]  # resource number, soft, hard; -1 is unlimited
     oom_score_adj: int | None
     cgroup_version: int
-    cgroup_controllers: list[str]  # v1 only
+    cgroup_hierarchies: list[str]  # v1 only: controllers mounted together ("cpu,cpuacct")
     kept_pipes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an operation failed. `kind` is "step", "not-found", "not-executable" or "unknown-key"."""
+    """Why an operation failed.
+
+    `kind` is "step", "not-found" or "not-executable" (the command), or "unknown-key".
+    """
 
     kind: str
     step: str
@@ -106,17 +112,35 @@ def unpack(packet: bytes, fds: list[int]) -> tuple[dict[str, Any], list[int]]:
         return message, fds
     memfd, *rest = fds
     try:
-        message = json.loads(os.pread(memfd, MESSAGE_BYTES, 0))
+        message = json.loads(os.pread(memfd, os.fstat(memfd).st_size, 0))
     finally:
         os.close(memfd)
     return message, rest
+
+
+def rights(fds: list[int]) -> list[tuple[int, int, bytes]]:
+    """The ancillary data that carries descriptors. Source: unix(7), SCM_RIGHTS."""
+    if not fds:
+        return []
+    data = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, data)]
+
+
+def descriptors(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    """The descriptors that ancillary data brought."""
+    return [
+        int.from_bytes(data[at : at + 4], sys.byteorder)
+        for level, kind, data in ancillary
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS
+        for at in range(0, len(data) - len(data) % 4, 4)
+    ]
 
 
 def send(sock: socket.socket, message: dict[str, Any], fds: list[int] | None = None) -> None:
     """Send one message; blocks while the peer's buffer is full."""
     packet, sent_fds, memfd = pack(message, fds or [])
     try:
-        socket.send_fds(sock, [packet], sent_fds)
+        sock.sendmsg([packet], rights(sent_fds))
     finally:
         if memfd is not None:
             os.close(memfd)
@@ -124,7 +148,8 @@ def send(sock: socket.socket, message: dict[str, Any], fds: list[int] | None = N
 
 def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """The next message, or None if the peer is gone. Descriptors are close-on-exec."""
-    packet, fds, _, _ = socket.recv_fds(sock, PACKET_BYTES + 4096, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+    # not socket.recv_fds, which drops the flags it is given
+    packet, ancillary, _, _ = sock.recvmsg(*RECEIVE)
     if not packet:
         return None
-    return unpack(packet, list(fds))
+    return unpack(packet, descriptors(ancillary))

@@ -45,6 +45,10 @@ class PR(enum.IntEnum):
     CAP_AMBIENT = 47
 
 
+_prctl = libc.prctl
+_prctl.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+
+_NO_ARGUMENTS = (0, 0, 0, 0)  # the kernel wants those that are not used to be 0
 _PR_CAP_AMBIENT_CLEAR_ALL = 4
 _CAPABILITY_VERSION_3 = 0x20080522
 _CLOSE_RANGE_ALL = 0xFFFFFFFF
@@ -131,19 +135,18 @@ def setdomainname(name: str) -> None:
 
 def prctl(operation: PR, *arguments: int) -> int:
     """Change or read an attribute of the calling process. Source: prctl(2)."""
-    padded = [ctypes.c_ulong(a) for a in (*arguments, 0, 0, 0, 0)[:4]]
-    return check(libc.prctl(ctypes.c_int(operation), *padded))
+    return check(_prctl(operation, *arguments, *_NO_ARGUMENTS[len(arguments) :]))
 
 
 def set_name(name: str) -> None:
     """Set what /proc/self/comm shows, 15 bytes at most. Source: prctl(2), PR_SET_NAME."""
     buffer = ctypes.create_string_buffer(name.encode()[:15])
-    check(libc.prctl(ctypes.c_int(PR.SET_NAME), buffer, 0, 0, 0))
+    prctl(PR.SET_NAME, ctypes.addressof(buffer))
 
 
-def close_from(first: int) -> None:
-    """Close every descriptor from `first` up. Source: close_range(2), Linux 5.9."""
-    syscall(k.CLOSE_RANGE, first, _CLOSE_RANGE_ALL, 0)
+def close_range(first: int, last: int = _CLOSE_RANGE_ALL) -> None:
+    """Close every descriptor from `first` to `last`. Source: close_range(2), Linux 5.9."""
+    syscall(k.CLOSE_RANGE, first, last, 0)
 
 
 def last_capability() -> int:
