@@ -17,6 +17,7 @@ import trio
 
 from drivers import registry
 from drivers.errors import ConfigError, CrecheError, Unsupported, from_os_error, leaves
+from drivers.execution import cgroup
 from drivers.execution.native import NativeExecution
 from drivers.keeper.client import open_keeper
 from drivers.log.base import LogContext, LogDriver
@@ -119,7 +120,7 @@ async def run(config: DaemonConfig, shutdown: Shutdown) -> None:
                 config=config,
                 shutdown=shutdown,
                 daemon_id=secrets.token_hex(16),
-                cgroup_version=next(iter(drivers.execution.values())).cgroup_version,  # type: ignore[attr-defined]
+                cgroup_version=cgroup.detect().version,
                 spool=make_private(root / "tmp"),
             )
             await manager.restore()

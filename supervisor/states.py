@@ -103,6 +103,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     def docker_status(self) -> str:
         """The word of `docker inspect`'s State.Status."""
         if self.state is State.STARTING and not self.pid:
+            if self.restart_count:
+                return "restarting"
             return "exited" if self.started_ns else "created"
         if self.state is State.FATAL and not self.started_ns:
             return "created"  # as dockerd leaves a container whose first start failed
