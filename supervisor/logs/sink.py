@@ -87,6 +87,7 @@ class Sink:
             batch = self._queue.popleft()
             self._queued_bytes -= len(batch.data)
             self._busy = True
+            self._wake()  # there is room now
             try:
                 await self.driver.log(batch)
                 self._count("sent", batch)

@@ -57,6 +57,7 @@ def test_run_ends_with_127_126_and_125_as_docker_does(creched: Daemon) -> None:
 
 
 def test_the_options_of_run_reach_the_container(creched: Daemon, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
     (tmp_path / "file").write_text("from the host\n")
     (tmp_path / "env").write_text("FROM_FILE=2\n")
     options = [
