@@ -17,7 +17,15 @@ from pathlib import Path
 import msgspec
 import trio
 
-from drivers.errors import Conflict, CrecheError, InUse, NotFound, NotModified, NotRunning
+from drivers.errors import (
+    Conflict,
+    CrecheError,
+    InUse,
+    InvalidRequest,
+    NotFound,
+    NotModified,
+    NotRunning,
+)
 from drivers.execution.base import Info
 from drivers.log.base import Entry, ReadQuery
 from supervisor import lifecycle, log
@@ -115,6 +123,9 @@ class Manager:
 
     def _check(self, spec: ContainerSpec) -> None:
         """Raise what would be wrong at the start in any case."""
+        for text in (*spec.argv, *spec.env, spec.workdir, spec.hostname, spec.user):
+            if "\0" in text:
+                raise InvalidRequest(f"a NUL character in {text!r}")
         self.drivers.execution_of(spec)
         self.drivers.network_of(spec)
         check_mounts(spec)

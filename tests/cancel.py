@@ -24,7 +24,10 @@ class _CancelAt(trio.abc.Instrument):
 
 
 async def cancel_everywhere(
-    make_work: Callable[[], Awaitable[object]], check: Callable[[], Awaitable[object]]
+    make_work: Callable[[], Awaitable[object]],
+    check: Callable[[], Awaitable[object]],
+    *,
+    most_steps: int = MOST_STEPS,
 ) -> int:
     """Do the work again and again, cancelled at its 1st, 2nd, 3rd ... step, until it completes.
 
@@ -32,7 +35,7 @@ async def cancel_everywhere(
     and raises if something is left. Returns how many steps the work takes.
     """
     for step in itertools.count(1):
-        assert step <= MOST_STEPS, f"the work did not complete within {MOST_STEPS} steps"
+        assert step <= most_steps, f"the work did not complete within {most_steps} steps"
         with trio.CancelScope() as scope:
             instrument = _CancelAt(step, scope)
             trio.lowlevel.add_instrument(instrument)

@@ -25,8 +25,10 @@ REMOVE_S = 10.0
 _V1_ALWAYS = ("memory", "pids", "freezer")  # to count, to find and to stop processes
 # Every name that may stand among the mount options of a v1 hierarchy.
 _V1_CONTROLLERS = frozenset(
-    ("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "misc")
-    + ("net_cls", "net_prio", "perf_event", "pids", "rdma")
+    [
+        *("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory"),
+        *("misc", "net_cls", "net_prio", "perf_event", "pids", "rdma"),
+    ]
 )
 _V2_WANTED = ("cpu", "memory", "pids", "io", "cpuset")
 

@@ -53,6 +53,11 @@ class NativeExecution:
         self._parent = cgroup_parent
         self._live: dict[str, _Live | None] = {}  # None while it is being started
 
+    @property
+    def cgroup_version(self) -> int:
+        """Which version of control groups its containers are in."""
+        return self._hierarchy.version
+
     async def run(
         self,
         command: Command,
