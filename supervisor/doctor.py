@@ -1,4 +1,4 @@
-"""What works on this host, what does not, and what would help."""
+"""What works on this host: every driver is tried, and what is missing is told with a way out."""
 
 from __future__ import annotations
 
@@ -6,124 +6,250 @@ import os
 import platform
 import shutil
 import tempfile
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import trio
 
 from drivers import registry
-from drivers.errors import DriverError
+from drivers.errors import (
+    CommandNotFound,
+    CrecheError,
+    DriverError,
+    IncompatibleFilesystem,
+    Unsupported,
+    leaves,
+)
 from drivers.execution import cgroup
-from drivers.log.base import LogContext
+from drivers.execution.base import Command, ExecutionDriver, Pipes
+from drivers.keeper.client import open_keeper
+from drivers.kernel import mount
+from drivers.kernel.capabilities import NUMBER_OF
+from drivers.log.base import Batch, LogContext
+from drivers.registry import Kind
 from supervisor.config import DaemonConfig
 
-_LIMITS = {"memory": "--memory", "cpu": "--cpus", "pids": "--pids-limit"}
+OLDEST_KERNEL = (5, 14)
+# What the daemon and the keeper themselves need, besides what containers are given.
+NEEDED_CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_DAC_OVERRIDE", "CAP_CHOWN",
+                       "CAP_KILL", "CAP_MKNOD", "CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP",
+                       "CAP_SYS_CHROOT", "CAP_SYS_PTRACE")  # fmt: skip
+HELPFUL_CAPABILITIES = ("CAP_SYS_RESOURCE",)
+_CONTROLLERS = ("memory", "cpu", "pids")
+_TRY_S = 20.0
+_MISSING_COMMAND = "/creche-doctor"
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One line: a driver, or a facility of the host."""
+    """Whether one thing works here; if not, why, and what would help."""
 
     kind: str
     name: str
     works: bool
-    problem: str = ""
+    problem: str | None = None
+    help: str | None = None
+    needed: bool = False  # no container runs without it
 
 
-async def examine(root: Path) -> list[Finding]:
-    """Try every driver in a directory of its own below `root`, which is made if missing."""
-    findings = [*_host()]
-    scratch = await trio.to_thread.run_sync(_make_scratch, root)
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What `crechectl doctor` shows."""
+
+    host: dict[str, str]
+    findings: list[Finding]
+    usable: bool  # containers can run here
+
+
+async def print_findings(config: DaemonConfig) -> None:
+    """`creched --doctor`: the report as JSON."""
+    report = await examine(Path(config.root))
+    print(msgspec.json.encode(report).decode())
+
+
+async def examine(root: Path) -> Report:
+    """Try everything. Drivers work in a directory of their own below `root`, removed again.
+
+    `root` need not be there: then its nearest parent is taken, which is the same file system.
+    """
+    findings = list(_host_findings())
+    directory = await trio.to_thread.run_sync(_make_place, root)
     try:
-        for name in registry.names("storage"):
-            findings.append(await _try_storage(name, scratch / name))
-        for name in registry.names("log"):
-            findings.append(await _try_log(name, scratch))
+        for kind, attempt in _ATTEMPTS.items():
+            for name in registry.names(kind):
+                findings.append(await _tried(kind, name, attempt, directory))
     finally:
-        await trio.to_thread.run_sync(shutil.rmtree, scratch, True)
-    for name in registry.names("network"):
-        registry.load("network", name)
-        findings.append(Finding(kind="network", name=name, works=True))
-    findings.append(_try_native())
-    return findings
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(shutil.rmtree, directory)
+    return Report(host=_host(directory.parent), findings=findings, usable=_usable(findings))
 
 
-def _make_scratch(root: Path) -> Path:
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return Path(tempfile.mkdtemp(prefix=".doctor-", dir=root))
+def _make_place(root: Path) -> Path:
+    place = next(path for path in (root, *root.absolute().parents) if path.is_dir())
+    return Path(tempfile.mkdtemp(prefix=".doctor-", dir=place))
 
 
-def _host() -> list[Finding]:
+def _usable(findings: list[Finding]) -> bool:
+    """Whether nothing needed is missing and each kind has a driver that works."""
+    kinds = {finding.kind for finding in findings if finding.kind in _ATTEMPTS}
+    works = {finding.kind for finding in findings if finding.works}
+    return kinds <= works and all(f.works for f in findings if f.needed)
+
+
+def _host(place: Path) -> dict[str, str]:
+    try:
+        system = platform.freedesktop_os_release().get("PRETTY_NAME", "Linux")
+    except OSError:
+        system = "Linux"
+    return {
+        "system": system,
+        "kernel": platform.release(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "root": str(place),
+    }
+
+
+def _host_findings() -> Iterator[Finding]:
     release = platform.release()
-    version = tuple(int(part) for part in release.split("-")[0].split(".")[:2])
-    found = [
-        Finding(
-            kind="host",
-            name=f"Linux {release}",
-            works=version >= (5, 14),
-            problem="" if version >= (5, 14) else "Creche needs Linux 5.14 or newer",
-        ),
-        Finding(
-            kind="host",
-            name="root",
-            works=os.geteuid() == 0,
-            problem="" if os.geteuid() == 0 else "creched runs as root",
-        ),
-    ]
+    new_enough = tuple(map(int, release.split("-")[0].split(".")[:2])) >= OLDEST_KERNEL
+    oldest = ".".join(map(str, OLDEST_KERNEL))
+    yield Finding(
+        kind="host",
+        name="kernel",
+        works=new_enough,
+        problem=None if new_enough else f"it is Linux {release}",
+        help=None if new_enough else f"Creche needs Linux {oldest} or newer",
+        needed=True,
+    )
+    yield from _capability_findings()
+    yield from _cgroup_findings()
+
+
+def _capability_findings() -> Iterator[Finding]:
+    """What this process may do. Source: proc_pid_status(5), CapEff."""
+    status = Path("/proc/self/status").read_text()
+    effective = int(status.partition("CapEff:")[2].split()[0], 16)
+    missing = [name for name in NEEDED_CAPABILITIES if not effective >> NUMBER_OF[name] & 1]
+    yield Finding(
+        kind="host",
+        name="capabilities",
+        works=not missing,
+        problem=f"missing: {', '.join(missing)}" if missing else None,
+        help="run creched as root, outside of another container" if missing else None,
+        needed=True,
+    )
+    for name in HELPFUL_CAPABILITIES:
+        if not effective >> NUMBER_OF[name] & 1:
+            yield Finding(
+                kind="host",
+                name=name,
+                works=False,
+                problem="missing: resource limits cannot be raised above those of the daemon",
+                help="start creched with it if a container needs more",
+            )
+
+
+def _cgroup_findings() -> Iterator[Finding]:
     try:
         hierarchy = cgroup.detect()
     except DriverError as error:
-        return [*found, Finding(kind="host", name="cgroups", works=False, problem=str(error))]
-    found.append(Finding(kind="host", name=f"cgroup v{hierarchy.version}", works=True))
-    return [*found, *_controllers(hierarchy)]
-
-
-def _controllers(hierarchy: cgroup.Hierarchy) -> list[Finding]:
-    """The controllers that limits need."""
+        yield Finding(kind="cgroup", name="mount", works=False, problem=str(error), needed=True)
+        return
     if hierarchy.version == 2:
         there = set((hierarchy.mounts[""] / "cgroup.controllers").read_text().split())
     else:
         there = set(hierarchy.mounts)
-    return [
-        Finding(
-            kind="host",
-            name=f"controller {name}",
-            works=name in there,
-            problem="" if name in there else f"{option} cannot be enforced: enable it at boot",
+    yield Finding(kind="cgroup", name=f"version {hierarchy.version}", works=True)
+    for controller in _CONTROLLERS:
+        works = controller in there
+        yield Finding(
+            kind="cgroup",
+            name=controller,
+            works=works,
+            problem=None if works else "this host does not have the controller",
+            help=None if works else f"containers run, but without a limit on {controller}",
         )
-        for name, option in _LIMITS.items()
-    ]
 
 
-async def _try_storage(name: str, home: Path) -> Finding:
+async def _tried(
+    kind: Kind, name: str, attempt: Callable[[str, Path], Awaitable[None]], directory: Path
+) -> Finding:
+    """Try one driver in a directory of its own."""
+    own = directory / kind / name
+    own.mkdir(parents=True)
+    error: BaseException | None = None
     try:
-        driver = await registry.load("storage", name)(home, {})
-        await driver.cleanup()
-    except DriverError as error:
-        return Finding(kind="storage", name=name, works=False, problem=str(error))
-    return Finding(kind="storage", name=name, works=True)
+        with trio.fail_after(_TRY_S):
+            await attempt(name, own)
+    except* CrecheError as group:
+        error = leaves(cast("BaseExceptionGroup[CrecheError]", group))[0]
+    except* (OSError, ImportError) as group:
+        error = group.exceptions[0]
+    except* trio.TooSlowError:
+        error = DriverError(f"it did not answer within {_TRY_S:g} s")
+    if error is None:
+        return Finding(kind=kind, name=name, works=True)
+    problem, way_out = str(error).removeprefix(f"{name}: "), None
+    if isinstance(error, Unsupported | IncompatibleFilesystem):  # which end with what would help
+        problem, _, way_out = problem.rpartition(": ")
+    return Finding(kind=kind, name=name, works=False, problem=problem, help=way_out)
 
 
-async def _try_log(name: str, directory: Path) -> Finding:
+async def _try_execution(name: str, directory: Path) -> None:
+    """Start what is not there: that it is missed proves every step before."""
+    root_fd = await trio.to_thread.run_sync(mount.open_tree_clone, str(directory))
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        async with open_keeper() as keeper:
+            driver: ExecutionDriver = registry.load("execution", name)(
+                keeper, f"/creche-doctor-{os.getpid()}"
+            )
+            command = Command(key="doctor", root_fd=root_fd, argv=(_MISSING_COMMAND,), env=())
+            try:
+                await driver.run(command, Pipes(stdin=null, stdout=null, stderr=null))
+            except CommandNotFound:
+                return
+            finally:
+                await driver.close()  # type: ignore[attr-defined]
+    finally:
+        os.close(null)
+        os.close(root_fd)
+
+
+async def _try_storage(name: str, directory: Path) -> None:
+    driver = await registry.load("storage", name)(directory, {})
+    await driver.create("doctor", None)
+    await driver.create("doctor-child", "doctor")
+    os.close(await driver.get("doctor-child"))
+    await driver.put("doctor-child")
+    await driver.remove("doctor-child")
+    await driver.remove("doctor")
+    await driver.cleanup()
+
+
+async def _try_log(name: str, directory: Path) -> None:
     context = LogContext(
-        container_id="doctor",
+        container_id="0" * 64,
         container_name="doctor",
         image_id="",
         image_name="",
         directory=directory,
     )
-    try:
-        driver = await registry.load("log", name)(context, {})
-        await driver.close()
-    except DriverError as error:
-        return Finding(kind="log", name=name, works=False, problem=str(error))
-    return Finding(kind="log", name=name, works=True)
+    driver = await registry.load("log", name)(context, {})
+    await driver.log(Batch(data=b"doctor\n", source="stdout", time_ns=0))
+    await driver.close()
 
 
-def _try_native() -> Finding:
-    problem = "" if os.geteuid() == 0 else "needs root"
-    return Finding(kind="execution", name="native", works=not problem, problem=problem)
+async def _try_network(name: str, directory: Path) -> None:
+    driver = registry.load("network", name)()
+    await driver.attach("doctor")
+    await driver.detach("doctor")
 
 
-async def print_findings(config: DaemonConfig) -> None:
-    """What `creched --doctor` prints: the findings as JSON."""
-    print(msgspec.json.encode(await examine(Path(config.root))).decode())
+_ATTEMPTS: dict[Kind, Callable[[str, Path], Awaitable[None]]] = {
+    "execution": _try_execution,
+    "storage": _try_storage,
+    "log": _try_log,
+    "network": _try_network,
+}

@@ -1,166 +1,116 @@
-"""The verbs of Docker for images: images, load, import, tag, rmi; and what is about the host."""
+"""Docker's verbs for images: images, load, import, tag, rmi."""
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import json
 import os
-import subprocess
+import stat
 import sys
-import time
-from typing import IO, Any
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
 
-from supervisor.cli.client import API, Client, ClientError
-from supervisor.cli.output import print_json, print_table, size_words, waiting_for
+from supervisor.cli.client import Client, image_part
+from supervisor.cli.containers import filters_of, for_each
+from supervisor.cli.errors import CliError, Exit
+from supervisor.cli.output import age, show_json, show_table, size_text
+from supervisor.cli.progress import chunks
 
-
-def add_parsers(verbs: Any) -> None:
-    """Declare the verbs."""
-    parser = verbs.add_parser("images", help="list images")
-    parser.add_argument("--json", action="store_true")
-    parser.set_defaults(act=images)
-    parser = verbs.add_parser("load", help="take the images of an archive (docker save, OCI)")
-    parser.add_argument("-i", "--input", metavar="FILE", help="default: standard input")
-    parser.set_defaults(act=load)
-    parser = verbs.add_parser("import", help="make an image of a tar of a root file system")
-    parser.add_argument("file", help="a file, or - for standard input")
-    parser.add_argument("name", nargs="?", default="")
-    parser.add_argument("-c", "--change", action="append", default=[], metavar="INSTRUCTION")
-    parser.add_argument("-m", "--message", default="")
-    parser.set_defaults(act=import_image)
-    parser = verbs.add_parser("tag", help="give an image another name")
-    parser.add_argument("image")
-    parser.add_argument("name")
-    parser.set_defaults(act=tag)
-    parser = verbs.add_parser("rmi", help="remove images")
-    parser.add_argument("-f", "--force", action="store_true")
-    parser.add_argument("names", nargs="+", metavar="IMAGE")
-    parser.set_defaults(act=rmi)
-    for verb, act, text in (
-        ("info", info, "about the daemon and its host"),
-        ("version", version, "versions of client and daemon"),
-        ("doctor", doctor, "what works on this host, and why the rest does not"),
-    ):
-        parser = verbs.add_parser(verb, help=text)
-        parser.add_argument("--json", action="store_true")
-        parser.set_defaults(act=act)
+_ID_DIGITS = 12
 
 
-def images(client: Client, options: argparse.Namespace) -> int:
-    """List images."""
-    found = client.call("GET", "/images/json")
-    if options.json:
-        print_json(found)
-        return 0
-    rows = []
-    for image in found:
-        for name in image["RepoTags"]:
-            repository, _, tag_ = name.rpartition(":")
-            created = time.strftime("%Y-%m-%d %H:%M", time.localtime(image["Created"]))
-            short = image["Id"].removeprefix("sha256:")[:12]
-            rows.append([repository, tag_, short, created, size_words(image["Size"])])
-    print_table(["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"], rows)
-    return 0
+def images(client: Client, args: Namespace) -> int:
+    """List images, a line for each name."""
+    found: list[dict[str, Any]] = client.call(
+        "GET", "/images/json", {"filters": filters_of(args.filter)}
+    )
+    if args.json:
+        show_json(found)
+    elif args.quiet:
+        for image in found:
+            print(_shown_id(image["Id"], full=args.no_trunc))
+    else:
+        rows = [_row(image, name, args) for image in found for name in image["RepoTags"]]
+        show_table(["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"], rows)
+    return Exit.OK
 
 
-def _open(path: str | None) -> IO[bytes]:
-    if path in (None, "-"):
-        if sys.stdin.isatty():
-            raise ClientError("no input: give a file with -i, or pipe an archive in")
-        return sys.stdin.buffer
+def _row(image: dict[str, Any], name: str, args: Namespace) -> list[str]:
+    repository, _, tag_ = name.rpartition(":")
+    return [
+        repository,
+        tag_,
+        _shown_id(image["Id"], full=args.no_trunc),
+        age(image["Created"]) if image["Created"] else "N/A",
+        size_text(image["Size"]),
+    ]
+
+
+def _shown_id(image_id: str, *, full: bool) -> str:
+    return image_id if full else image_id.removeprefix("sha256:")[:_ID_DIGITS]
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[tuple[BinaryIO, int | None]]:
+    """A file to send, `-` for standard input, and its size if that is known. Raises CliError."""
+    if path == "-" and sys.stdin.isatty():
+        raise CliError("an archive is expected: name a file, or pipe one in", code=Exit.USAGE)
     try:
-        return open(str(path), "rb")
-    except OSError as error:
-        raise ClientError(f"{path}: {(error.strerror or '').lower()}") from error
+        with contextlib.nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
+            found = os.fstat(file.fileno())
+            yield file, found.st_size if stat.S_ISREG(found.st_mode) else None
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise CliError(f"{path}: cannot be read: {(error.strerror or '').lower()}") from error
 
 
-def load(client: Client, options: argparse.Namespace) -> int:
-    """Load an archive."""
-    with _open(options.input) as file, waiting_for("loading"):
-        answer = client.open("POST", f"{API}/images/load", None, file, "application/x-tar")
-        text = "".join(json.loads(line)["stream"] for line in answer)
-    print(text, end="")
-    return 0
+def _send(
+    client: Client, file: str, target: str, query: Mapping[str, object]
+) -> Iterator[dict[str, Any]]:
+    """Upload a file; yields the objects that the daemon answers. Raises CliError."""
+    with _opened(file) as (opened, total_bytes):
+        body = chunks(opened, f"send {file}", total_bytes)
+        with client.stream("POST", target, query, body) as response:
+            for line in response:
+                said = json.loads(line)
+                if "error" in said:
+                    raise CliError(said["error"])
+                yield said
 
 
-def import_image(client: Client, options: argparse.Namespace) -> int:
-    """Import a root file system."""
+def load(client: Client, args: Namespace) -> int:
+    """Take images from an archive."""
+    for said in _send(client, args.input, "/images/load", {"quiet": True}):
+        print(said.get("stream", ""), end="")
+    return Exit.OK
+
+
+def import_(client: Client, args: Namespace) -> int:
+    """Make an image of the tar of a root file system; prints its id."""
     query = {
         "fromSrc": "-",
-        "repo": options.name,
-        "changes": options.change,
-        "message": options.message,
+        "repo": args.name,
+        "message": args.message or None,
+        "changes": args.change,
     }
-    with _open(options.file) as file, waiting_for("importing"):
-        answer = client.open("POST", f"{API}/images/create", query, file, "application/x-tar")
-        print(json.loads(answer.read())["status"])
-    return 0
+    for said in _send(client, args.file, "/images/create", query):
+        print(said.get("status", ""))
+    return Exit.OK
 
 
-def tag(client: Client, options: argparse.Namespace) -> int:
-    """Tag an image."""
-    client.call("POST", f"/images/{options.image}/tag", {"repo": options.name})
-    return 0
+def tag(client: Client, args: Namespace) -> int:
+    """Give an image one more name."""
+    client.call("POST", f"/images/{image_part(args.image)}/tag", {"repo": args.name})
+    return Exit.OK
 
 
-def rmi(client: Client, options: argparse.Namespace) -> int:
+def rmi(client: Client, args: Namespace) -> int:
     """Remove images."""
-    for name in options.names:
-        for done in client.call("DELETE", f"/images/{name}", {"force": options.force}):
-            for word, what in done.items():
+
+    def one(name: str) -> None:
+        removed = client.call("DELETE", f"/images/{image_part(name)}", {"force": args.force})
+        for item in removed:
+            for word, what in item.items():
                 print(f"{word}: {what}")
-    return 0
 
-
-def info(client: Client, options: argparse.Namespace) -> int:
-    """About the daemon."""
-    found = client.call("GET", "/info")
-    if options.json:
-        print_json(found)
-        return 0
-    for key, value in found.items():
-        if isinstance(value, str | int) and value not in ("", None):
-            print(f"{key}: {value}")
-    return 0
-
-
-def version(client: Client, options: argparse.Namespace) -> int:
-    """Versions."""
-    found = client.call("GET", "/version")
-    if options.json:
-        print_json(found)
-    else:
-        print(found["Version"])
-    return 0
-
-
-def doctor(client: Client, options: argparse.Namespace) -> int:
-    """0 if every driver works; without a daemon the host is looked at from here."""
-    try:
-        with client.open("GET", "/creche/doctor") as answer:
-            findings = json.loads(answer.read())
-    except ClientError:
-        findings = _examine_from_here()
-    if options.json:
-        print_json(findings)
-    else:
-        rows = [
-            [f["kind"], f["name"], "yes" if f["works"] else "no", f.get("problem", "")]
-            for f in findings
-        ]
-        print_table(["KIND", "NAME", "WORKS", "PROBLEM"], rows)
-    return 0 if all(f["works"] for f in findings) else 1
-
-
-def _examine_from_here() -> Any:
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        [sys.executable, "-m", "supervisor.daemon", "--doctor"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
-    if done.returncode:
-        raise ClientError(done.stderr.strip().removeprefix("creched: error: "))
-    return json.loads(done.stdout)
+    return for_each(args.names, one)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from typing import NoReturn
+from typing import Any, NoReturn
 
 Verbs = argparse._SubParsersAction  # the type is argparse's, its name is private
 
@@ -12,24 +12,31 @@ Verbs = argparse._SubParsersAction  # the type is argparse's, its name is privat
 class Parser(argparse.ArgumentParser):
     """Ends with the verb's own code for a wrong command line, naming what was probably meant."""
 
-    def __init__(self, *args: object, usage_code: int = 2, **settings: object) -> None:
-        super().__init__(*args, allow_abbrev=False, **settings)  # type: ignore[arg-type]
+    def __init__(self, *, usage_code: int = 2, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
         self.usage_code = usage_code
 
-    def error(self, message: str) -> NoReturn:
-        self.exit(self.usage_code, f"{self.prog}: error: {message}{self._hint(message)}\n")
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        # a verb tells itself what it does not know, with its own options at hand
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            self.error(f"unknown option or argument: {' '.join(rest)}{self._near(rest[0])}")
+        return found, rest
 
-    def _hint(self, message: str) -> str:
-        """For an unknown verb or option the nearest one, and else where help is."""
+    def error(self, message: str) -> NoReturn:
+        _, unknown, rest = message.partition("argument VERB: invalid choice: ")
+        if unknown:
+            verb = rest.split("'")[1]
+            message = f"unknown verb {verb!r}{self._near(verb)}"
+        self.exit(self.usage_code, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+    def _near(self, wrong: str) -> str:
         known = [option for action in self._actions for option in action.option_strings]
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):
                 known += action.choices
-        wrong = message.removeprefix("unrecognized arguments: ").split()
-        if message.startswith("argument VERB: invalid choice: "):
-            wrong = [message.split("'")[1]]
-        near = difflib.get_close_matches(wrong[0], known, 1) if wrong else []
-        return f" (did you mean {near[0]}?)" if near else f" (see {self.prog} --help)"
+        near = difflib.get_close_matches(wrong, known, 1)
+        return f", did you mean {near[0]}?" if near else ""
 
 
 def add_verb(

@@ -15,8 +15,8 @@ def add(verbs: Verbs[Parser]) -> None:
     add_json(status)
     start = _verb(verbs, "start", "start processes or containers")
     start.add_argument("names", metavar="NAME", nargs="+", help=_NAMES)
-    for name, summary in (("stop", "stop"), ("restart", "stop and start again")):
-        verb = _verb(verbs, name, f"{summary} processes or containers")
+    for name in ("stop", "restart"):
+        verb = _verb(verbs, name, f"{name} processes or containers")
         verb.add_argument("names", metavar="NAME", nargs="+", help=_NAMES)
         verb.add_argument(
             "-t", "--time", metavar="S", type=float, help="seconds until it is killed"

@@ -13,8 +13,7 @@ def build() -> Parser:
     parser = Parser(
         prog="crechectl",
         description="Looks after the containers of this host, through creched's socket.",
-        epilog="Names are those of `crechectl status` and `crechectl ps`. Each verb has its --help.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Names are those of `crechectl status` and `crechectl ps`; each verb has --help.",
     )
     parser.add_argument(
         "-s",

@@ -1,0 +1,68 @@
+# Completion of crechectl for bash: source it, or copy it to
+# /usr/share/bash-completion/completions/crechectl.
+
+_crechectl_verbs="status start stop restart signal pid tail clear reread update avail add remove
+ps logs inspect rename rm kill wait attach run create images load import tag rmi
+events info doctor version shutdown"
+
+_crechectl_words() { # the names of a kind, as the daemon has them
+    crechectl "${_crechectl_socket[@]}" complete-words "$1" 2>/dev/null
+}
+
+_crechectl_options() { # the options that a verb's help names
+    crechectl "$1" --help 2>/dev/null | grep -oE '(^|[ ,])--?[a-z][a-z-]*' | tr -d ' ,'
+}
+
+_crechectl() {
+    local current=$2 previous=$3 verb="" at
+    _crechectl_socket=()
+    for ((at = 1; at < COMP_CWORD; at++)); do
+        case ${COMP_WORDS[at]} in
+            -s | --socket)
+                at=$((at + 1))
+                _crechectl_socket=(--socket "${COMP_WORDS[at]}")
+                ;;
+            -*) ;;
+            *)
+                verb=${COMP_WORDS[at]}
+                break
+                ;;
+        esac
+    done
+    COMPREPLY=()
+    case $previous in
+        -s | --socket | -i | --input | --env-file)
+            mapfile -t COMPREPLY < <(compgen -f -- "$current")
+            return
+            ;;
+    esac
+    local words=""
+    if [[ -z $verb ]]; then
+        words="$_crechectl_verbs --socket --help"
+    elif [[ $current == -* ]]; then
+        words=$(_crechectl_options "$verb")
+    else
+        case $verb in
+            status | start | stop | restart | signal | pid | tail | clear)
+                words="all $(_crechectl_words processes)"
+                ;;
+            update | add | remove) words=$(_crechectl_words groups) ;;
+            logs | rename | rm | kill | wait | attach) words=$(_crechectl_words containers) ;;
+            inspect) words="$(_crechectl_words containers) $(_crechectl_words images)" ;;
+            run | create | tag | rmi) words=$(_crechectl_words images) ;;
+            import)
+                mapfile -t COMPREPLY < <(compgen -f -- "$current")
+                return
+                ;;
+        esac
+    fi
+    # bash takes the colon of group:name for the end of a word
+    local head=""
+    if [[ $current == *:* && $COMP_WORDBREAKS == *:* ]]; then
+        head=${current%"${current##*:}"}
+    fi
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+    COMPREPLY=("${COMPREPLY[@]#"$head"}")
+}
+
+complete -F _crechectl crechectl

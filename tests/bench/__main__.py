@@ -1,0 +1,79 @@
+"""Measures Creche side by side with its peers: `python -m tests.bench [--only NAME] [--json]`.
+
+Needs root. Every subject works in a temporary directory; what it starts, it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench import daemons, native, runtimes
+from tests.bench.figures import Figure, table, verdicts
+from tests.bench.setup import Missing, Setup
+from tests.rootfs import make_busybox_root
+
+SUBJECTS: dict[str, Callable[[Setup], list[Figure]]] = {
+    "floor": runtimes.floor,
+    "bwrap": runtimes.bwrap,
+    "crun": runtimes.crun,
+    "runc": runtimes.runc,
+    "native": native.native,
+    "creched": daemons.measure_creched,
+    "dockerd": daemons.measure_dockerd,
+}
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--only", choices=SUBJECTS, action="append", help="may be repeated")
+    parser.add_argument("--runs", type=int, default=100, help="of each start (default 100)")
+    parser.add_argument("--json", action="store_true", help="figures and verdicts as JSON")
+    return parser.parse_args()
+
+
+def _measure(chosen: list[str], setup: Setup) -> list[Figure]:
+    figures: list[Figure] = []
+    for name in chosen:
+        print(f"measuring {name} ...", file=sys.stderr, flush=True)
+        try:
+            figures += SUBJECTS[name](setup)
+        except Missing as missing:
+            print(f"{name} is left out: {missing}", file=sys.stderr)
+    return figures
+
+
+def main() -> None:
+    """Measure and show."""
+    args = _parse()
+    if os.geteuid() != 0:
+        sys.exit("bench: needs root")
+    directory = Path(tempfile.mkdtemp(prefix="creche-bench-"))
+    try:
+        root = make_busybox_root(directory / "root")
+        subprocess.run(["tar", "-C", root, "-cf", directory / "root.tar", "."], check=True)
+        setup = Setup(directory=directory, root=root, runs=args.runs)
+        figures = _measure(args.only or list(SUBJECTS), setup)
+    finally:
+        shutil.rmtree(directory)
+    judged = verdicts(figures)
+    if args.json:
+        values = {"figures": figures, "verdicts": judged}
+        shown = {name: [dataclasses.asdict(v) for v in found] for name, found in values.items()}
+        print(json.dumps(shown, indent=2))
+    else:
+        print(f"Linux {platform.release()}, {os.cpu_count()} processors\n")
+        print(table(figures, judged))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""What all measurements share: a place, a root file system, and how often to repeat."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from drivers.execution import cgroup
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+WARM_UP = 5
+
+
+class Missing(Exception):
+    """This machine has not what the measurement needs; the message names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """One run of the whole bench."""
+
+    directory: Path  # private, removed at the end
+    root: Path  # a busybox root file system
+    runs: int
+
+    def below(self, name: str) -> Path:
+        """A new directory for one subject."""
+        path = self.directory / name
+        path.mkdir(parents=True)
+        return path
+
+    def timed(self, act: Callable[[], object]) -> list[float]:
+        """Seconds of each run, after some that do not count."""
+        for _ in range(WARM_UP):
+            act()
+        found = []
+        for _ in range(self.runs):
+            before = time.perf_counter()
+            act()
+            found.append(time.perf_counter() - before)
+        return found
+
+
+def need(program: str) -> str:
+    """The path of a program. Raises Missing."""
+    path = shutil.which(program)
+    if path is None:
+        raise Missing(f"{program} is not installed")
+    return path
+
+
+def control_groups(name: str) -> list[Path]:
+    """Two control group directories to be made: of two v1 controllers, or both of v2."""
+    hierarchy = cgroup.detect()
+    tops = [hierarchy.mounts[c] for c in ("memory", "pids") if c in hierarchy.mounts]
+    if len(tops) == 2:
+        return [top / f"{name}-{os.getpid()}" for top in tops]
+    top = next(iter(hierarchy.mounts.values()))
+    return [top / f"{name}-{os.getpid()}-{number}" for number in (1, 2)]
+
+
+def in_private_mounts(script: str, *arguments: str | Path) -> list[str]:
+    """A command that runs a shell script where its mounts are nobody else's."""
+    inner = f"mount --make-rprivate / && {script}"
+    return ["unshare", "--mount", "sh", "-euc", inner, "sh", *map(str, arguments)]
+
+
+def times_in_private_mounts(setup: Setup, script: str, command: Sequence[str]) -> list[float]:
+    """Seconds of each run of a command, after a shell script has prepared its mounts."""
+    repeat = [sys.executable, "-m", "tests.bench.repeat", str(setup.runs), *command]
+    done = subprocess.run(
+        in_private_mounts(f'{script}; exec "$@"', *repeat),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise Missing(f"{command[0]} fails here: {done.stderr.strip().splitlines()[-1:]}")
+    return [float(line) for line in done.stdout.split()]
