@@ -32,6 +32,9 @@ from __future__ import annotations
 
 import errno as errno_names
 import os
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 
 class CrecheError(Exception):
@@ -152,9 +155,9 @@ def from_os_error(error: OSError, what: str) -> DriverError:
     return DriverError(f"{what}:{where} {cause.lower()}")
 
 
-def leaves(group: BaseExceptionGroup[CrecheError]) -> list[CrecheError]:
+def leaves(group: BaseExceptionGroup[E]) -> list[E]:
     """The errors in an exception group, however deep."""
-    found: list[CrecheError] = []
+    found: list[E] = []
     for error in group.exceptions:
         found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
     return found

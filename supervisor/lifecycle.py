@@ -17,6 +17,7 @@ from drivers.errors import (
     InvalidRequest,
     NotRunning,
     SpawnFailed,
+    from_os_error,
     leaves,
 )
 from drivers.execution.base import ExitStatus, Started
@@ -88,6 +89,9 @@ async def _attempt(
         return status
     except* CrecheError as group:
         failures += leaves(group)
+    except* OSError as group:  # the kernel refuses the daemon itself: descriptors, memory
+        what = f"start container {container.name}"
+        failures += [from_os_error(error, what) for error in leaves(group)]
     finally:
         container.logs = None
         container.output.end()

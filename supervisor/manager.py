@@ -25,6 +25,7 @@ from drivers.errors import (
     NotFound,
     NotModified,
     NotRunning,
+    from_os_error,
 )
 from drivers.execution.base import Info
 from drivers.log.base import Entry, ReadQuery
@@ -153,16 +154,20 @@ class Manager:
     async def _make(self, container: Container, top_layer: str | None) -> None:
         """Everything of a container that is on disk; its row in the store comes last."""
         spec = container.spec
-        await trio.to_thread.run_sync(_make_directory, spec, container.directory)
+        try:
+            await trio.to_thread.run_sync(_make_directory, spec, container.directory)
+        except OSError as error:
+            raise from_os_error(error, f"create container {container.name}") from error
         if not spec.rootfs:
             await self.drivers.storage.create(spec.id, top_layer)
         await self._store.save(spec, container.record)
 
     async def _unmake(self, container: Container) -> None:
-        await self._store.delete(container.id)
+        """The reverse of `_make`; the row goes last, for writing it needs the room freed here."""
         with contextlib.suppress(NotFound):
             await self.drivers.storage.remove(container.id)
         await trio.to_thread.run_sync(partial(shutil.rmtree, container.directory, True))
+        await self._store.delete(container.id)
 
     async def remove(self, ref: str, *, force: bool = False) -> None:
         """Remove a container with its writable layer and logs; `force` kills it first.

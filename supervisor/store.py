@@ -6,7 +6,9 @@ the call returns; a change of its record is written soon after, by one writer ta
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -40,7 +42,10 @@ class Store:
 
     def close(self) -> None:
         """Write what is not written yet and close."""
-        self._write_changed()
+        try:
+            self._write_changed()
+        except NoSpace as error:
+            log.error("store.full", error=error)
         self._database.close()
 
     async def load(self) -> list[tuple[ContainerSpec, Record]]:
@@ -97,15 +102,21 @@ class Store:
             raise
 
     def _write(self, rows: list[tuple[str, bytes, bytes]]) -> None:
-        try:
-            with self._database:
-                self._database.executemany(_SAVE, rows)
-        except sqlite3.OperationalError as error:
-            raise NoSpace(f"state.db: cannot be written: {error}") from error
+        with _told_if_full(), self._database:
+            self._database.executemany(_SAVE, rows)
 
     def _delete(self, container_id: str) -> None:
-        with self._database:
+        with _told_if_full(), self._database:
             self._database.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+
+
+@contextlib.contextmanager
+def _told_if_full() -> Iterator[None]:
+    """NoSpace for what SQLite cannot write."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise NoSpace(f"state.db: no space left on device: {error}") from error
 
 
 def open_store(path: Path) -> Store:

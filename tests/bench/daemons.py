@@ -16,9 +16,10 @@ from tests.bench.figures import IDLE_CONTAINERS, Figure, median_figure
 from tests.bench.setup import Setup
 
 PARALLEL = 50
+LEAST_RUNS = 5
 IDLE_S = 10.0
 SETTLE_S = 2.0
-_DOCKER_SHARE = 5  # dockerd is so much slower that it gets a fifth of runs and containers
+_DOCKER_SHARE = 5  # it is so much slower that a fifth of the runs and containers must do
 _SHORT_LINE = b"a short line of output\n"
 _LONG_LINE = b"x" * 1023 + b"\n"
 _SHORT_BYTES = 46_000_000
@@ -57,7 +58,7 @@ def _start(setup: Setup, engine: Engine, share: int) -> Figure:
             assert api.wait(container_id) == 0
             api.remove(container_id)
 
-        times = setup.timed(once)[: max(setup.runs // share, 5)]
+        times = setup.timed(once, max(setup.runs // share, LEAST_RUNS))
     return median_figure(engine.name, "start", times)
 
 

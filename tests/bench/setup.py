@@ -35,12 +35,12 @@ class Setup:
         path.mkdir(parents=True)
         return path
 
-    def timed(self, act: Callable[[], object]) -> list[float]:
+    def timed(self, act: Callable[[], object], runs: int) -> list[float]:
         """Seconds of each run, after some that do not count."""
         for _ in range(WARM_UP):
             act()
         found = []
-        for _ in range(self.runs):
+        for _ in range(runs):
             before = time.perf_counter()
             act()
             found.append(time.perf_counter() - before)

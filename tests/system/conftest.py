@@ -17,24 +17,30 @@ from tests.system.daemon import Daemon
 @pytest.fixture(scope="module")
 def creched() -> Iterator[Daemon]:
     """A daemon with a busybox image, for the tests of one file."""
-    yield from _daemon(with_image=True)
+    yield from _daemon()
 
 
 @pytest.fixture
 def fresh_creched() -> Iterator[Daemon]:
     """A daemon of this test's own, with a busybox image."""
-    yield from _daemon(with_image=True)
+    yield from _daemon()
 
 
-def _daemon(*, with_image: bool) -> Iterator[Daemon]:
+@pytest.fixture
+def creched_on_small_disk() -> Iterator[Daemon]:
+    """A daemon whose root has room for 24 MiB only."""
+    yield from _daemon(root_size="24m")
+
+
+def _daemon(*, root_size: str = "") -> Iterator[Daemon]:
     """Start one; after its end nothing of it may be left on the host."""
     directory = Path(tempfile.mkdtemp(prefix="creche-test-"))
-    daemon = Daemon(directory, f"/creche-test-{os.getpid()}-{directory.name[-8:]}")
+    parent = f"/creche-test-{os.getpid()}-{directory.name[-8:]}"
+    daemon = Daemon(directory, parent, root_size=root_size)
     host = Host(daemon.cgroup_parent, directory)
     daemon.start()
     try:
-        if with_image:
-            daemon.load_busybox()
+        daemon.load_busybox()
         yield daemon
     finally:
         if daemon.process is not None and daemon.process.poll() is None:

@@ -23,6 +23,7 @@ class Daemon:
     directory: Path
     cgroup_parent: str
     storage: str = ""
+    root_size: str = ""  # the root is then a tmpfs of this size, in a mount namespace of its own
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -50,13 +51,33 @@ class Daemon:
         ]
         with open(log_file, "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "supervisor.daemon", *options], stderr=log, cwd=REPOSITORY
+                [*self._own_disk(), sys.executable, "-m", "supervisor.daemon", *options],
+                stderr=log,
+                cwd=REPOSITORY,
             )
         end = time.monotonic() + START_S
         while self.log.count("daemon.ready") == starts_before:
             if self.process.poll() is not None or time.monotonic() > end:
                 raise AssertionError(f"creched did not start:\n{self.log}")
             time.sleep(0.02)
+
+    def _own_disk(self) -> list[str]:
+        """What to start the daemon with, if its root is a small disk."""
+        if not self.root_size:
+            return []
+        root = self.directory / "root"
+        root.mkdir(mode=0o700, exist_ok=True)
+        mount = f"mount -t tmpfs -o size={self.root_size},mode=700 tmpfs {root}"
+        return [
+            "unshare",
+            "-m",
+            "--propagation",
+            "private",
+            "sh",
+            "-ec",
+            f'{mount}; exec "$@"',
+            "-",
+        ]
 
     def stop(self, signum: int = signal.SIGTERM) -> int:
         """End it; its exit code."""

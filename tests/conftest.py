@@ -1,0 +1,62 @@
+"""What holds for the whole suite: it leaves the host as it was."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_SETTLE_S = 10.0  # this machine's PID 1 may reap late
+
+
+def _host() -> dict[str, set[str]]:
+    """Mounts, control groups, network devices, and namespaces with processes of ours in them."""
+    groups = {str(p) for top in Path("/sys/fs/cgroup").glob("*") for p in top.glob("*creche*")}
+    return {
+        "mounts": set(Path("/proc/self/mountinfo").read_text().splitlines()),
+        "cgroups": groups,
+        "devices": set(os.listdir("/sys/class/net"))
+        | set(Path("/sys/block").glob("loop*/backing")),
+        "namespaces": _namespaces(),
+        "processes": _processes(),
+    }
+
+
+def _processes() -> set[str]:
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (
+                (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            )
+            name = (process / "comm").read_text().strip()
+        except OSError:
+            continue
+        if name == "creche-keeper" or "supervisor.daemon" in command or "creched" in command:
+            found.add(f"{process.name} {name} {command}")
+    return found
+
+
+def _namespaces() -> set[str]:
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        for kind in ("mnt", "pid", "net", "ipc", "uts", "cgroup"):
+            try:
+                found.add(os.readlink(process / "ns" / kind))
+            except OSError:
+                continue
+    return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def host_is_left_as_it_was() -> Iterator[None]:
+    """After the last test the host has nothing more than before the first."""
+    before = _host()
+    yield
+    end = time.monotonic() + _SETTLE_S
+    while left := {k: now - before[k] for k, now in _host().items() if now - before[k]}:
+        assert time.monotonic() < end, left
+        time.sleep(0.1)
