@@ -166,3 +166,8 @@ def test_wrong_settings_are_told_in_the_same_form(tmp_path: Path, text: str, sai
     with pytest.raises(ConfigError) as caught:
         parse_arguments(["--config", str(tmp_path / "c.toml")])
     assert said in str(caught.value)
+
+
+def test_the_examples_are_right() -> None:
+    examples = Path(__file__).parents[3] / "contrib" / "examples"
+    assert {"db", "web", "redis"} <= load_units(examples).keys()
