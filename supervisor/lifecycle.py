@@ -259,6 +259,8 @@ def parse_signal(text: str) -> int:
 
 def after_restart(record: Record) -> Record:
     """What a stored record means to a new daemon: what was up has ended with the old one."""
+    if record.state is State.REMOVING:
+        return msgspec.structs.replace(record, state=State.DEAD)
     if record.state not in UP:
         return record
     return msgspec.structs.replace(

@@ -7,7 +7,6 @@ operation.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -20,27 +19,22 @@ import trio
 from drivers.errors import (
     Conflict,
     CrecheError,
-    InUse,
-    InvalidRequest,
-    NotFound,
     NotModified,
     NotRunning,
-    from_os_error,
 )
 from drivers.execution.base import Info
 from drivers.log.base import Entry, ReadQuery
-from supervisor import lifecycle, log
+from supervisor import lifecycle, log, making
 from supervisor.attach import Attachment, attach
-from supervisor.command import check_mounts, write_etc_files
 from supervisor.container import Container
 from supervisor.containers import Containers
 from supervisor.events import EventHub
-from supervisor.images.store import Image, ImageStore
+from supervisor.images.store import ImageStore
 from supervisor.names import check_name, new_id, new_name
 from supervisor.operations import run_detached
 from supervisor.reading import open_logs, read_logs
 from supervisor.run import Drivers
-from supervisor.spec import ContainerSpec, ImageDefaults, LogConfig, resolve
+from supervisor.spec import ContainerSpec, LogConfig
 from supervisor.states import Record, State
 from supervisor.store import Store
 from supervisor.waiting import Condition, Wait, waiting
@@ -90,48 +84,24 @@ class Manager:
         container_id = new_id()
         name = check_name(asked.name) if asked.name else self._unused_name()
         image = None if asked.rootfs else self.images.find(asked.image)
-        spec = resolve(
-            msgspec.structs.replace(
-                asked,
-                id=container_id,
-                name=name,
-                created_ns=time.time_ns(),
-                log=tuple(self._complete(config) for config in asked.log or (self._default_log,)),
-            ),
-            _defaults_of(image) if image else ImageDefaults(),
+        asked = msgspec.structs.replace(
+            asked, id=container_id, name=name, created_ns=time.time_ns()
         )
-        if not spec.argv:
-            raise NotFound("no command specified")
-        await trio.to_thread.run_sync(self._check, spec)
+        spec = making.complete(asked, image, self._default_log)
+        await trio.to_thread.run_sync(making.check, spec, self.drivers)
         self.containers.reserve(name, container_id)
         container = self._new(spec, Record())
         try:
-            await self._make(container, image.top_layer if image else None)
+            top_layer = image.top_layer if image else None
+            await making.make(container, top_layer, self.drivers.storage, self._store)
         except BaseException:
             self.containers.release(name)
             with trio.CancelScope(shield=True):
-                await self._unmake(container)
+                await making.unmake(container, self.drivers.storage, self._store)
             raise
         self.containers.add(container)
         container.announce("create")
         return container
-
-    def _complete(self, config: LogConfig) -> LogConfig:
-        """Options without a driver are for the default driver."""
-        if config.driver:
-            return config
-        return LogConfig(driver=self._default_log.driver, options=config.options)
-
-    def _check(self, spec: ContainerSpec) -> None:
-        """Raise what would be wrong at the start in any case."""
-        for text in (*spec.argv, *spec.env, spec.workdir, spec.hostname, spec.user):
-            if "\0" in text:
-                raise InvalidRequest(f"a NUL character in {text!r}")
-        self.drivers.execution_of(spec)
-        self.drivers.network_of(spec)
-        check_mounts(spec)
-        for config in spec.log:
-            self.drivers.check_log(config.driver, config.options)
 
     def _unused_name(self) -> str:
         while not self.containers.is_free(name := new_name()):
@@ -151,24 +121,6 @@ class Manager:
         about = {"image": container.spec.image, "name": container.name, **container.spec.labels}
         self.events.publish("container", action, container.id, {**about, **attributes})
 
-    async def _make(self, container: Container, top_layer: str | None) -> None:
-        """Everything of a container that is on disk; its row in the store comes last."""
-        spec = container.spec
-        try:
-            await trio.to_thread.run_sync(_make_directory, spec, container.directory)
-        except OSError as error:
-            raise from_os_error(error, f"create container {container.name}") from error
-        if not spec.rootfs:
-            await self.drivers.storage.create(spec.id, top_layer)
-        await self._store.save(spec, container.record)
-
-    async def _unmake(self, container: Container) -> None:
-        """The reverse of `_make`; the row goes last, for writing it needs the room freed here."""
-        with contextlib.suppress(NotFound):
-            await self.drivers.storage.remove(container.id)
-        await trio.to_thread.run_sync(partial(shutil.rmtree, container.directory, True))
-        await self._store.delete(container.id)
-
     async def remove(self, ref: str, *, force: bool = False) -> None:
         """Remove a container with its writable layer and logs; `force` kills it first.
 
@@ -181,7 +133,7 @@ class Manager:
         if container.is_up:
             if not force:
                 raise Conflict(
-                    f"cannot remove container {_quoted(container)}: container is "
+                    f'cannot remove container "/{container.name}": container is '
                     f"{container.record.docker_status}: stop the container before removing or "
                     "force remove"
                 )
@@ -191,7 +143,7 @@ class Manager:
                 raise Conflict(f"removal of container {container.name} is already in progress")
             container.move(State.REMOVING)
         try:
-            await self._unmake(container)
+            await making.unmake(container, self.drivers.storage, self._store)
         except CrecheError as error:
             container.move(State.DEAD, error=str(error))
             raise
@@ -381,21 +333,9 @@ class Manager:
             if container.record != record:
                 container.touch()
         known = {container.id for container in self.all()}
-        for driver in self.drivers.execution.values():
-            for key in await driver.leftovers():
-                log.warning("restore.cleaned", key=key)
-                await driver.clean(key)
-        await self._drop_unknown(known)
-
-    async def _drop_unknown(self, known: set[str]) -> None:
-        """Remove writable layers and directories of containers that are not in the store."""
-        layers = set(await self.drivers.storage.keys()) - known - self.images.layers()
-        for key in layers:
-            with contextlib.suppress(InUse):
-                await self.drivers.storage.remove(key)
-        await trio.to_thread.run_sync(_keep_only, self._directory, known)
+        await making.clean_debris(known, self._directory, self.drivers, self.images)
         for container in self.all():
-            if container.record.state in (State.REMOVING, State.DEAD):
+            if container.record.state is State.DEAD:  # its removal was interrupted
                 await self._remove(container, force=False)
 
     def start_by_themselves(self, containers: Iterable[Container]) -> None:
@@ -411,32 +351,3 @@ class Manager:
             pass  # something that requires it was quicker
         except CrecheError as error:
             log.error("container.not_started", name=container.name, error=error)
-
-
-def _make_directory(spec: ContainerSpec, directory: Path) -> None:
-    directory.mkdir(mode=0o700)
-    write_etc_files(spec, directory)
-
-
-def _keep_only(directory: Path, names: set[str]) -> None:
-    for entry in directory.iterdir():
-        if entry.name not in names:
-            shutil.rmtree(entry, ignore_errors=True)
-
-
-def _quoted(container: Container) -> str:
-    return f'"/{container.name}"'
-
-
-def _defaults_of(image: Image) -> ImageDefaults:
-    config = image.config
-    return ImageDefaults(
-        id=image.id,
-        entrypoint=tuple(config.entrypoint or ()),
-        cmd=tuple(config.cmd or ()),
-        env=tuple(config.env or ()),
-        user=config.user or "",
-        workdir=config.working_dir or "",
-        labels=dict(config.labels or {}),
-        stop_signal=config.stop_signal or "",
-    )

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import trio
+
 from drivers.errors import AlreadyExists, InUse, InvalidRequest, NotFound, from_os_error
 
 _KEY = re.compile(r"[a-z0-9-]{1,128}")
@@ -112,3 +114,25 @@ def _checked(key: str) -> str:
     if not _KEY.fullmatch(key):
         raise InvalidRequest(f"invalid layer key {key!r}")
     return key
+
+
+class LayoutStorage:
+    """What drivers over a Layout have in common: all that needs no mount and no content."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    async def put(self, key: str) -> None:
+        self._layout.count_unmount(key)
+
+    async def remove(self, key: str) -> None:
+        await trio.to_thread.run_sync(self._layout.remove, key)
+
+    async def exists(self, key: str) -> bool:
+        return await trio.to_thread.run_sync(self._layout.exists, key)
+
+    async def keys(self) -> list[str]:
+        return await trio.to_thread.run_sync(self._layout.keys)
+
+    async def cleanup(self) -> None:
+        pass  # nothing is held between calls

@@ -17,7 +17,7 @@ from drivers.errors import IncompatibleFilesystem, InvalidRequest, Unsupported, 
 from drivers.kernel import mount as m
 from drivers.kernel import process as p
 from drivers.storage.base import Change, ChangeKind
-from drivers.storage.layout import Layout
+from drivers.storage.layout import Layout, LayoutStorage
 from drivers.storage.pack import pack
 from drivers.storage.unpack import unpack
 
@@ -25,7 +25,7 @@ MAX_LAYERS = 500  # overlayfs's own limit
 _OPAQUE_XATTR = "trusted.overlay.opaque"
 
 
-class OverlayStorage:
+class OverlayStorage(LayoutStorage):
     """A key is a directory `diff` with its own files; `get` mounts it over its parents' diffs.
 
     Needs trusted xattrs and renames with whiteouts from the file system below: ext4, xfs, btrfs.
@@ -34,7 +34,7 @@ class OverlayStorage:
     name = "overlay"
 
     def __init__(self, layout: Layout, mount_overlay: Callable[[list[str], str, str], int]) -> None:
-        self._layout = layout
+        super().__init__(layout)
         self._mount = mount_overlay
         self._diffs: dict[str, list[str]] = {}  # the lower directories of a key, once looked up
 
@@ -50,7 +50,7 @@ class OverlayStorage:
 
     async def remove(self, key: str) -> None:
         self._diffs.pop(key, None)
-        await trio.to_thread.run_sync(self._layout.remove, key)
+        await super().remove(key)
 
     async def get(self, key: str) -> int:
         return await trio.to_thread.run_sync(self._get, key)
@@ -78,15 +78,6 @@ class OverlayStorage:
             self._diffs[key] = [str(self._layout.home / k / "diff") for k in chain]
         return self._diffs[key]
 
-    async def put(self, key: str) -> None:
-        self._layout.count_unmount(key)
-
-    async def exists(self, key: str) -> bool:
-        return await trio.to_thread.run_sync(self._layout.exists, key)
-
-    async def keys(self) -> list[str]:
-        return await trio.to_thread.run_sync(self._layout.keys)
-
     async def status(self) -> list[tuple[str, str]]:
         return [
             ("Backing Filesystem", await trio.to_thread.run_sync(_filesystem_of, self._layout.home))
@@ -97,9 +88,6 @@ class OverlayStorage:
         lower = await trio.to_thread.run_sync(self._lower, key)
         found = {"UpperDir": str(path / "diff"), "WorkDir": str(path / "work")}
         return {"LowerDir": ":".join(lower), **found} if lower else found
-
-    async def cleanup(self) -> None:
-        pass
 
     async def apply_diff(self, key: str, parent: str | None, layer: BinaryIO) -> int:
         return await trio.to_thread.run_sync(self._apply_diff, key, parent, layer)

@@ -16,18 +16,15 @@ from drivers.errors import InvalidRequest, from_os_error
 from drivers.kernel import mount as m
 from drivers.storage.base import Change
 from drivers.storage.differ import compare
-from drivers.storage.layout import Layout
+from drivers.storage.layout import Layout, LayoutStorage
 from drivers.storage.pack import pack
 from drivers.storage.unpack import unpack
 
 
-class VfsStorage:
+class VfsStorage(LayoutStorage):
     """A key is a directory `tree` with everything in it."""
 
     name = "vfs"
-
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
 
     async def create(self, key: str, parent: str | None) -> None:
         await trio.to_thread.run_sync(self._create, key, parent)
@@ -42,9 +39,6 @@ class VfsStorage:
         else:
             copy_tree(self._layout.path(parent) / "tree", tree, trio.from_thread.check_cancelled)
 
-    async def remove(self, key: str) -> None:
-        await trio.to_thread.run_sync(self._layout.remove, key)
-
     async def get(self, key: str) -> int:
         return await trio.to_thread.run_sync(self._get, key)
 
@@ -58,24 +52,12 @@ class VfsStorage:
         self._layout.count_mount(key)
         return fd
 
-    async def put(self, key: str) -> None:
-        self._layout.count_unmount(key)
-
-    async def exists(self, key: str) -> bool:
-        return await trio.to_thread.run_sync(self._layout.exists, key)
-
-    async def keys(self) -> list[str]:
-        return await trio.to_thread.run_sync(self._layout.keys)
-
     async def status(self) -> list[tuple[str, str]]:
         return []
 
     async def metadata(self, key: str) -> Mapping[str, str]:
         path = await trio.to_thread.run_sync(self._layout.path, key)
         return {"Dir": str(path / "tree")}
-
-    async def cleanup(self) -> None:
-        pass
 
     async def apply_diff(self, key: str, parent: str | None, layer: BinaryIO) -> int:
         return await trio.to_thread.run_sync(self._apply_diff, key, parent, layer)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import socket
 import struct
 
 from drivers.errors import Forbidden
 from supervisor.control.http import Peer
+
+_SO_PEERGROUPS = 59  # not in Python's socket module; Linux 4.13
+_GROUPS_BYTES = 1024  # what getsockopt() of Python takes at most: 256 groups
 
 
 def peer_of(sock: socket.socket) -> Peer:
@@ -18,22 +19,24 @@ def peer_of(sock: socket.socket) -> Peer:
     pid, uid, gid = struct.unpack(
         "3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
     )
-    return Peer(pid, uid, gid)
+    return Peer(pid, uid, gid, _groups_of(sock))
+
+
+def _groups_of(sock: socket.socket) -> tuple[int, ...]:
+    """The peer's supplementary groups: those it has, whatever /etc/group says by now."""
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUPS_BYTES)
+    except OSError:
+        return ()  # ERANGE: more than fit; such a peer needs the group as its first one
+    return struct.unpack(f"{len(raw) // 4}I", raw)
 
 
 def check(peer: Peer, group_id: int | None) -> None:
     """Raise Forbidden for a peer that may not. `group_id` is the socket's group, if it has one."""
     if peer.uid in (0, os.geteuid()):
         return
-    if group_id is not None and (peer.gid == group_id or _is_member(peer.uid, group_id)):
+    if group_id is not None and group_id in (peer.gid, *peer.groups):
         return
     raise Forbidden(
         f"permission denied: user {peer.uid} is neither root nor in the group of the socket"
     )
-
-
-def _is_member(uid: int, group_id: int) -> bool:
-    try:
-        return pwd.getpwuid(uid).pw_name in grp.getgrgid(group_id).gr_mem
-    except KeyError:
-        return False

@@ -17,11 +17,15 @@ import trio
 from drivers.errors import ConfigError, CrecheError, leaves
 from supervisor import log
 from supervisor.control import auth, faults
-from supervisor.control.http import Answer, Connection, Disconnected, Request, Response
+from supervisor.control.connection import Connection, Disconnected
+from supervisor.control.http import Answer, Request, Response
 from supervisor.control.router import API_VERSION, Router, version_text
 
 CONNECTIONS = 4096  # at a time; more wait in the socket's queue
 BACKLOG = 1024
+
+# What the host is short of for a moment. Source: accept(2).
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 _HEADERS = {
     "Api-Version": version_text(API_VERSION),
@@ -49,9 +53,9 @@ class Server:
                     stream = await listener.accept()
                 except OSError as error:
                     self._room.release_on_behalf_of(token)
-                    if error.errno not in (errno.EMFILE, errno.ENFILE):
+                    if error.errno not in _SHORTAGES:
                         raise
-                    log.error("control.no_descriptors", error=error)
+                    log.error("control.not_accepted", error=error)
                     await trio.sleep(0.1)  # a free descriptor announces itself by none
                     continue
                 nursery.start_soon(self._converse, stream, token)
@@ -64,7 +68,7 @@ class Server:
         except* (Disconnected, trio.TooSlowError):
             pass
         except* h11.RemoteProtocolError as group:
-            log.debug("control.bad_http", peer=peer, error=group.exceptions[0])
+            log.debug("control.bad_http", peer=peer, error=leaves(group)[0])
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await stream.send_all(_BAD_REQUEST)
         finally:
@@ -77,7 +81,7 @@ class Server:
             if request is None:
                 return
             answer = await self._answer(request)
-            if not await connection.answer(request, answer, _HEADERS):
+            if not await _send(connection, request, answer):
                 return
 
     async def _answer(self, request: Request) -> Answer:
@@ -100,6 +104,23 @@ class Server:
             return _bug_response(request, bug)
 
 
+async def _send(connection: Connection, request: Request, answer: Answer) -> bool:
+    """Send an answer; whether another request may follow."""
+    try:
+        return await connection.answer(request, answer, _HEADERS)
+    # The head is out, so only the end of the connection can tell the client of a failure; and
+    # what fails for one client does not take the supervisor away from everybody else.
+    except* CrecheError as group:
+        log.warning("control.cut_off", path=request.path, error=leaves(group)[0])
+    except* Exception as group:  # noqa: BLE001
+        known, bugs = group.split((Disconnected, trio.TooSlowError, h11.RemoteProtocolError))
+        if bugs is not None:
+            _log_bug(request, bugs)
+        if known is not None:
+            raise known
+    return False
+
+
 _BAD_REQUEST = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n"
     b"Content-Length: 15\r\n\r\n400 Bad Request"
@@ -116,9 +137,13 @@ def message_response(status: int, message: str) -> Response:
     return Response(status=status, body=msgspec.json.encode({"message": message}) + b"\n")
 
 
-def _bug_response(request: Request, bug: BaseException) -> Response:
+def _log_bug(request: Request, bug: BaseException) -> None:
     trace = "".join(traceback.format_exception(bug))
     log.error("control.bug", method=request.method, path=request.path, trace=trace)
+
+
+def _bug_response(request: Request, bug: BaseException) -> Response:
+    _log_bug(request, bug)
     return message_response(500, f"internal error, please report it: {bug!r}")
 
 

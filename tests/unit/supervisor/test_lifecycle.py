@@ -11,7 +11,9 @@ import trio
 from trio.testing import MockClock
 
 from drivers.errors import CommandNotFound, DriverError, NotModified, NotRunning
+from supervisor.lifecycle import after_restart
 from supervisor.spec import RestartPolicy
+from supervisor.states import Record
 from tests.cancel import cancel_everywhere
 from tests.fakes.execution import exits, fails
 from tests.unit.supervisor.world import ALWAYS, DEAF, FOREVER, State, World, actions, open_world
@@ -254,3 +256,11 @@ async def test_every_cancelled_start_leaves_no_process_and_no_endpoint(
         assert len(os.listdir("/proc/self/fd")) == descriptors
 
     assert await cancel_everywhere(life, check) > 10
+
+
+def test_what_was_up_or_being_removed_when_the_daemon_died_is_known_to_the_next() -> None:
+    up = after_restart(Record(state=State.RUNNING, pid=7))
+    assert (up.state, up.pid, up.exit_code) == (State.EXITED, 0, 255)
+    assert after_restart(Record(state=State.REMOVING)).state is State.DEAD
+    for state in (State.CREATED, State.STOPPED, State.FATAL):
+        assert after_restart(Record(state=state)).state is state

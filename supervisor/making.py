@@ -1,0 +1,122 @@
+"""What a container is on disk: made, unmade, and cleaned of what crashes left."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import trio
+
+from drivers.errors import InUse, InvalidRequest, NotFound, from_os_error
+from drivers.storage.base import StorageDriver
+from supervisor import log
+from supervisor.command import check_mounts, write_etc_files
+from supervisor.container import Container
+from supervisor.images.store import Image, ImageStore
+from supervisor.run import Drivers
+from supervisor.spec import ContainerSpec, ImageDefaults, LogConfig, resolve
+from supervisor.store import Store
+
+
+def complete(asked: ContainerSpec, image: Image | None, default_log: LogConfig) -> ContainerSpec:
+    """The whole spec of a container. Raises InvalidRequest if there is no command."""
+    configs = tuple(
+        # options without a driver are for the default driver
+        config if config.driver else msgspec.structs.replace(config, driver=default_log.driver)
+        for config in asked.log or (default_log,)
+    )
+    defaults = _defaults_of(image) if image else ImageDefaults()
+    spec = resolve(msgspec.structs.replace(asked, log=configs), defaults)
+    if not spec.argv:
+        raise InvalidRequest("no command specified", field="Cmd")
+    return spec
+
+
+def _defaults_of(image: Image) -> ImageDefaults:
+    config = image.config
+    return ImageDefaults(
+        id=image.id,
+        entrypoint=tuple(config.entrypoint or ()),
+        cmd=tuple(config.cmd or ()),
+        env=tuple(config.env or ()),
+        user=config.user or "",
+        workdir=config.working_dir or "",
+        labels=dict(config.labels or {}),
+        stop_signal=config.stop_signal or "",
+    )
+
+
+def check(spec: ContainerSpec, drivers: Drivers) -> None:
+    """Raise now what would be wrong at every start; blocking."""
+    for text in (*spec.argv, *spec.env, spec.workdir, spec.hostname, spec.user):
+        if "\0" in text:
+            raise InvalidRequest(f"a NUL character in {text!r}")
+    drivers.execution_of(spec)
+    drivers.network_of(spec)
+    check_mounts(spec)
+    for config in spec.log:
+        drivers.check_log(config.driver, config.options)
+
+
+async def make(
+    container: Container, top_layer: str | None, storage: StorageDriver, store: Store
+) -> None:
+    """Everything of a container that is on disk; its row in the store comes last."""
+    spec = container.spec
+    try:
+        await trio.to_thread.run_sync(_make_directory, spec, container.directory)
+    except OSError as error:
+        raise from_os_error(error, f"create container {container.name}") from error
+    if not spec.rootfs:
+        await storage.create(spec.id, top_layer)
+    await store.save(spec, container.record)
+
+
+def _make_directory(spec: ContainerSpec, directory: Path) -> None:
+    directory.mkdir(mode=0o700)
+    write_etc_files(spec, directory)
+
+
+async def unmake(container: Container, storage: StorageDriver, store: Store) -> None:
+    """The reverse of `make`; the row goes last, for writing it needs the room freed here."""
+    with contextlib.suppress(NotFound):
+        await storage.remove(container.id)
+    await trio.to_thread.run_sync(partial(shutil.rmtree, container.directory, True))
+    await store.delete(container.id)
+
+
+async def clean_debris(
+    known: set[str], directory: Path, drivers: Drivers, images: ImageStore
+) -> None:
+    """Remove what is there of containers that are not `known`: a daemon was killed.
+
+    Processes and control groups of the known ones go too: none runs at the daemon's start.
+    """
+    for driver in drivers.execution.values():
+        for key in await driver.leftovers():
+            log.warning("restore.cleaned", key=key)
+            await driver.clean(key)
+    unknown = set(await drivers.storage.keys()) - known - images.layers()
+    while unknown:  # children before their parents
+        removed = [key for key in unknown if await _try_remove(key, drivers.storage)]
+        if not removed:
+            break
+        unknown -= set(removed)
+    await trio.to_thread.run_sync(_keep_only, directory, known)
+
+
+async def _try_remove(key: str, storage: StorageDriver) -> bool:
+    try:
+        await storage.remove(key)
+    except InUse:
+        return False
+    return True
+
+
+def _keep_only(directory: Path, names: set[str]) -> None:
+    for entry in directory.iterdir():
+        if entry.name not in names:
+            shutil.rmtree(entry, ignore_errors=True)
