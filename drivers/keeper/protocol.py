@@ -42,8 +42,8 @@ class Plan:
     """All that the child does before it executes the command. Paths are the container's.
 
     The descriptors of a spawn come in this order: stdin, stdout, stderr, root; the network
-    namespace if `joins_network`; a mount for each of `mount_targets`; for cgroup v1 a
-    `cgroup.procs` for each of `cgroup_hierarchies`, for v2 the control group's directory; and
+    namespace if `joins_network`; a mount for each of `mount_targets`; for cgroup v1 the
+    group's `tasks` in each of `cgroup_hierarchies`, for v2 the control group's directory; and
     `kept_pipes` read ends that the keeper keeps.
     """
 

@@ -107,9 +107,7 @@ class Connection:
 
     def _begin(self, status: int, head: list[tuple[str, str]]) -> bytes:
         phrase = HTTPStatus(status).phrase
-        return (
-            self._h11.send(h11.Response(status_code=status, headers=head, reason=phrase)) or b""
-        )
+        return self._h11.send(h11.Response(status_code=status, headers=head, reason=phrase)) or b""
 
     async def _send_response(
         self, request: Request, answer: Response, headers: Mapping[str, str]
@@ -149,7 +147,7 @@ class Connection:
     async def _hijack(self, answer: Hijack, headers: Mapping[str, str]) -> None:
         await self._skip_body()
         head = self._head(headers, answer.content_type)
-        if self._h11.their_state is h11.MIGHT_SWITCH_PROTOCOL:
+        if self._h11.their_state is h11.MIGHT_SWITCH_PROTOCOL:  # type: ignore[attr-defined]
             head += [("Connection", "Upgrade"), ("Upgrade", "tcp")]
             data = self._h11.send(_information(HTTPStatus.SWITCHING_PROTOCOLS, head))
         else:

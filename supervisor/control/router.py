@@ -12,7 +12,7 @@ from supervisor.control.http import Answer, Request
 API_VERSION = (1, 50)
 OLDEST_API_VERSION = (1, 24)
 
-_VERSIONED = re.compile(r"/v(\d+)\.(\d+)(/.*)")
+_VERSIONED = re.compile(r"/v([0-9]{1,9})\.([0-9]{1,9})(/.*)")
 
 Handler = Callable[[Request], Awaitable[Answer]]
 

@@ -117,7 +117,7 @@ async def _send(connection: Connection, request: Request, answer: Answer) -> boo
         if bugs is not None:
             _log_bug(request, bugs)
         if known is not None:
-            raise known
+            raise known from None
     return False
 
 

@@ -5,9 +5,12 @@ Unknown fields are ignored as dockerd ignores them. Source: the API reference, C
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+
+# Go's int64: what other clients can read again.
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class Body(msgspec.Struct, kw_only=True, rename="pascal"):
@@ -21,7 +24,7 @@ class LogConfigBody(Body, kw_only=True, rename="pascal"):
 
 class RestartPolicyBody(Body, kw_only=True, rename="pascal"):
     name: str = ""
-    maximum_retry_count: int = 0
+    maximum_retry_count: Int64 = 0
 
 
 class BindOptions(Body, kw_only=True, rename="pascal"):
@@ -31,8 +34,8 @@ class BindOptions(Body, kw_only=True, rename="pascal"):
 
 
 class TmpfsOptions(Body, kw_only=True, rename="pascal"):
-    size_bytes: int = 0
-    mode: int = 0
+    size_bytes: Int64 = 0
+    mode: Int64 = 0
 
 
 class MountBody(Body, kw_only=True, rename="pascal"):
@@ -54,18 +57,18 @@ class HostConfig(Body, kw_only=True, rename="pascal"):
     restart_policy: RestartPolicyBody | None = None
     auto_remove: bool = False
     log_config: LogConfigBody | None = None
-    memory: int = 0
-    memory_swap: int = 0
-    nano_cpus: int = 0
-    cpu_period: int = 0
-    cpu_quota: int = 0
-    pids_limit: int | None = None
+    memory: Int64 = 0
+    memory_swap: Int64 = 0
+    nano_cpus: Int64 = 0
+    cpu_period: Int64 = 0
+    cpu_quota: Int64 = 0
+    pids_limit: Int64 | None = None
     readonly_rootfs: bool = False
     security_opt: list[str] | None = None
     extra_hosts: list[str] | None = None
     dns: list[str] | None = None
-    shm_size: int = 0
-    oom_score_adj: int = 0
+    shm_size: Int64 = 0
+    oom_score_adj: Int64 = 0
     runtime: str = ""
     port_bindings: dict[str, Any] | None = None
     publish_all_ports: bool = False
@@ -88,5 +91,5 @@ class CreateBody(Body, kw_only=True, rename="pascal"):
     working_dir: str = ""
     labels: dict[str, str] | None = None
     stop_signal: str = ""
-    stop_timeout: int | None = None
+    stop_timeout: Int64 | None = None
     host_config: HostConfig | None = None

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import shlex
+import signal
 from collections.abc import AsyncIterator
-from datetime import datetime
+from contextlib import AsyncExitStack
 from functools import partial
 
 import msgspec
-import psutil
 
-from drivers.errors import InvalidRequest, NotFound
+from drivers.errors import Conflict, CrecheError, InvalidRequest, NotFound
+from supervisor.container import Container
 from supervisor.control.context import Control
 from supervisor.control.docker.attach import attach
 from supervisor.control.docker.create import create
-from supervisor.control.docker.listing import list_containers
+from supervisor.control.docker.listing import list_containers, size_of
 from supervisor.control.docker.logs import logs
+from supervisor.control.docker.pruning import PRUNE_FILTERS, may_go
 from supervisor.control.docker.shapes import inspected
-from supervisor.control.docker.values import answer, has_labels, parse_filters
+from supervisor.control.docker.top import top
+from supervisor.control.docker.values import answer, parse_filters
 from supervisor.control.http import Answer, Request, Response, Stream
 from supervisor.control.router import Route, route
 from supervisor.lifecycle import parse_signal
@@ -25,6 +27,7 @@ from supervisor.states import DOWN
 from supervisor.waiting import Condition
 
 _CONDITIONS: tuple[Condition, ...] = ("not-running", "next-exit", "removed")
+_LONGEST_SIGNAL = 20
 
 
 def routes(control: Control) -> list[Route]:
@@ -70,7 +73,7 @@ async def inspect(control: Control, request: Request) -> Answer:
         default_runtime=next(iter(manager.drivers.execution)),
     )
     if request.flag("size"):
-        shown["SizeRw"] = await storage.diff_size(container.id, None)
+        shown["SizeRw"] = await size_of(manager, container)
     return answer(shown)
 
 
@@ -87,6 +90,8 @@ def _grace_s(request: Request) -> float | None:
 
 def _signal(request: Request) -> int | None:
     text = request.get("signal")
+    if len(text) > _LONGEST_SIGNAL:
+        raise InvalidRequest(f"Invalid signal: {text[:_LONGEST_SIGNAL]}...", field="signal")
     return parse_signal(text) if text else None
 
 
@@ -104,7 +109,7 @@ async def restart(control: Control, request: Request) -> Answer:
 
 async def kill(control: Control, request: Request) -> Answer:
     """POST /containers/{id}/kill"""
-    await control.manager.kill(_ref(request), parse_signal(request.get("signal") or "KILL"))
+    await control.manager.kill(_ref(request), _signal(request) or signal.SIGKILL)
     return Response(status=204)
 
 
@@ -113,14 +118,13 @@ async def wait(control: Control, request: Request) -> Answer:
     condition = next((c for c in _CONDITIONS if c == request.get("condition", c)), None)
     if condition is None:
         raise InvalidRequest(f"invalid condition: {request.get('condition')!r}", field="condition")
-    waiting = control.manager.waiting(_ref(request), condition)
+    held = AsyncExitStack()
+    ended = held.enter_context(control.manager.waiting(_ref(request), condition))
 
     async def body() -> AsyncIterator[bytes]:
-        with waiting as ended:
-            code = await ended()
-        yield msgspec.json.encode({"StatusCode": code}) + b"\n"
+        yield msgspec.json.encode({"StatusCode": await ended()}) + b"\n"
 
-    return Stream(body=body())
+    return Stream(body=body(), held=held)
 
 
 async def rename(control: Control, request: Request) -> Answer:
@@ -139,50 +143,37 @@ async def remove(control: Control, request: Request) -> Answer:
 
 
 async def prune(control: Control, request: Request) -> Answer:
-    """POST /containers/prune"""
-    filters = parse_filters(request, frozenset({"label", "until"}))
+    """POST /containers/prune: everything that is down, but for what belongs to a unit."""
+    filters = parse_filters(request, PRUNE_FILTERS)
     removed: list[str] = []
     reclaimed = 0
     for container in control.manager.all():
-        wanted = has_labels(container.spec.labels, filters.get("label", []))
-        if container.record.state in DOWN and wanted and container.spec.unit is None:
-            if not container.spec.rootfs:
-                reclaimed += await control.manager.drivers.storage.diff_size(container.id, None)
-            await control.manager.remove(container.id)
-            removed.append(container.id)
+        spec = container.spec
+        if spec.unit is not None or not may_go(spec.labels, spec.created_ns, filters):
+            continue
+        if container.record.state in DOWN:
+            size = await size_of(control.manager, container)
+            if await _is_removed(control, container):
+                removed.append(container.id)
+                reclaimed += size
     return answer({"ContainersDeleted": removed or None, "SpaceReclaimed": reclaimed})
 
 
-async def top(control: Control, request: Request) -> Answer:
-    """GET /containers/{id}/top: the columns of `ps -ef`, without running ps."""
-    rows = []
-    for pid in await control.manager.pids(_ref(request)):
-        try:
-            process = psutil.Process(pid)
-            with process.oneshot():
-                cpu = int(sum(process.cpu_times()[:2]))
-                started = datetime.fromtimestamp(process.create_time())
-                rows.append(
-                    [
-                        process.username(),
-                        str(pid),
-                        str(process.ppid()),
-                        "0",
-                        started.strftime("%H:%M"),
-                        process.terminal() or "?",
-                        f"{cpu // 3600:02}:{cpu // 60 % 60:02}:{cpu % 60:02}",
-                        shlex.join(process.cmdline()) or f"[{process.name()}]",
-                    ]
-                )
-        except psutil.NoSuchProcess:
-            continue
-    titles = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
-    return answer({"Titles": titles, "Processes": rows})
+async def _is_removed(control: Control, container: Container) -> bool:
+    try:
+        await control.manager.remove(container.id)
+    except CrecheError:
+        return False  # started or removed meanwhile
+    return True
 
 
 async def changes(control: Control, request: Request) -> Answer:
     """GET /containers/{id}/changes"""
     container = control.manager.find(_ref(request))
+    if container.spec.rootfs:
+        raise Conflict(
+            f"container {container.name} runs on a directory: it has no layer of its own"
+        )
     image = control.manager.images.find(container.spec.image_id)
     found = await control.manager.drivers.storage.changes(container.id, image.top_layer)
     return answer([{"Path": change.path, "Kind": int(change.kind)} for change in found])

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import posixpath
 import shlex
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from drivers.errors import InvalidRequest, NotImplementedYet
+from drivers.execution.base import DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
 from supervisor.control.context import Control
-from supervisor.control.docker.body import CreateBody, HostConfig, MountBody
+from supervisor.control.docker.body import CreateBody, HostConfig
+from supervisor.control.docker.mounts import mounts_of
 from supervisor.control.docker.values import answer
 from supervisor.control.http import Answer, Request
 from supervisor.lifecycle import parse_signal
 from supervisor.spec import (
     DEFAULT_SHM_SIZE_BYTES,
-    Bind,
     ContainerSpec,
     LogConfig,
     ResourceLimits,
     RestartPolicy,
-    Tmpfs,
 )
+
+T = TypeVar("T")
 
 # The default network is for now a namespace with loopback only, whatever name it is asked by.
 DEFAULT_NETWORKS = frozenset({"", "default", "bridge", "none"})
@@ -71,44 +73,67 @@ UNSUPPORTED: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     ("DnsOptions", "--dns-option", ()),
     ("DnsSearch", "--dns-search", ()),
     ("Annotations", "--annotation", ()),
+    ("KernelMemory", "--kernel-memory", ()),
+    ("Isolation", "--isolation", ("default",)),
 )
+
+# The same for the fields beside HostConfig.
+UNSUPPORTED_OUTSIDE: tuple[tuple[str, str, tuple[object, ...]], ...] = (
+    ("Tty", "a terminal (-t)", ()),
+    ("Volumes", "an anonymous volume (-v with one path)", ()),
+    ("Healthcheck", "a health check (--health-cmd)", ({"Test": ["NONE"]}, {"Test": []})),
+    ("MacAddress", "--mac-address", ()),
+)
+# Lists of which another than the usual one asks for something: that less is hidden.
+_PATH_LISTS = (
+    ("MaskedPaths", DEFAULT_MASKED_PATHS),
+    ("ReadonlyPaths", DEFAULT_READONLY_PATHS),
+)
+# What --network-alias, --ip and the like set of an endpoint.
+_ENDPOINT = ("IPAMConfig", "Links", "Aliases", "MacAddress", "DriverOpts")
+_PORTS = ("PortBindings", "PublishAllPorts")
+_NO_AUTO_REMOVE = (1, 24)  # up to here the client removes the container
 
 
 async def create(control: Control, request: Request) -> Answer:
     """POST /containers/create"""
     raw = await request.read()
-    body = _decode(raw)
-    _refuse_unsupported(body, _host_config_fields(raw))
+    body = _decode(raw, CreateBody)
+    refuse_unsupported(_decode(raw, dict[str, Any]))
     spec = spec_of(body, name=request.get("name"))
+    if request.api_version <= _NO_AUTO_REMOVE:
+        spec = msgspec.structs.replace(spec, auto_remove=False)
     container = await control.manager.create(spec)
     return answer({"Id": container.id, "Warnings": []}, 201)
 
 
-def _decode(raw: bytes) -> CreateBody:
+def _decode(raw: bytes, type_: type[T]) -> T:
     try:
-        return msgspec.json.decode(raw, type=CreateBody)
+        return msgspec.json.decode(raw, type=type_)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"invalid JSON: {error}") from error
 
 
-def _host_config_fields(raw: bytes) -> dict[str, Any]:
-    """HostConfig with every field that was sent."""
+def refuse_unsupported(fields: dict[str, Any]) -> None:
+    """Raise NotImplementedYet, naming the option, for what Creche does not do yet.
 
-    class Outer(msgspec.Struct):
-        HostConfig: dict[str, Any] | None = None
-
-    return msgspec.json.decode(raw, type=Outer).HostConfig or {}
-
-
-def _refuse_unsupported(body: CreateBody, fields: dict[str, Any]) -> None:
-    if body.tty:
-        raise NotImplementedYet("a terminal (-t) is not implemented yet")
-    for name, option, harmless in UNSUPPORTED:
-        value = fields.get(name)
-        if not value or value in harmless:
-            continue
-        hint = ": use --network host" if name in ("PortBindings", "PublishAllPorts") else ""
-        raise NotImplementedYet(f"{option} is not implemented yet{hint}")
+    `fields` is the whole body, which has the right types where `CreateBody` says.
+    """
+    host = fields.get("HostConfig") or {}
+    for table, sent in ((UNSUPPORTED_OUTSIDE, fields), (UNSUPPORTED, host)):
+        for name, option, harmless in table:
+            value = sent.get(name)
+            if value and value not in harmless:
+                hint = ": use --network host" if name in _PORTS else ""
+                raise NotImplementedYet(f"{option} is not implemented yet{hint}")
+    for name, usual in _PATH_LISTS:
+        if host.get(name) not in (None, list(usual)):
+            raise NotImplementedYet("--security-opt systempaths=unconfined is not implemented yet")
+    networking = fields.get("NetworkingConfig")
+    endpoints = networking.get("EndpointsConfig") if isinstance(networking, dict) else None
+    for endpoint in endpoints.values() if isinstance(endpoints, dict) else ():
+        if isinstance(endpoint, dict) and any(endpoint.get(name) for name in _ENDPOINT):
+            raise NotImplementedYet("an address or alias in a network is not implemented yet")
 
 
 def spec_of(body: CreateBody, *, name: str) -> ContainerSpec:
@@ -133,7 +158,7 @@ def spec_of(body: CreateBody, *, name: str) -> ContainerSpec:
         attach_stderr=body.attach_stderr,
         open_stdin=body.open_stdin,
         stdin_once=body.stdin_once,
-        mounts=_mounts(host),
+        mounts=mounts_of(host),
         shm_size_bytes=host.shm_size or DEFAULT_SHM_SIZE_BYTES,
         limits=_limits(host),
         network=_network(host.network_mode),
@@ -154,7 +179,10 @@ def spec_of(body: CreateBody, *, name: str) -> ContainerSpec:
 def _argv(value: list[str] | str | None) -> tuple[str, ...] | None:
     if value is None:
         return None
-    return tuple(shlex.split(value) if isinstance(value, str) else value) or None
+    try:
+        return tuple(shlex.split(value) if isinstance(value, str) else value) or None
+    except ValueError as error:
+        raise InvalidRequest(f"invalid command {value!r}: {error}") from error
 
 
 def _workdir(path: str) -> str:
@@ -234,96 +262,3 @@ def _log(host: HostConfig) -> tuple[LogConfig, ...]:
     if asked is None or not (asked.type or asked.config):
         return ()
     return (LogConfig(driver=asked.type, options=asked.config or {}),)
-
-
-def _mounts(host: HostConfig) -> tuple[Bind | Tmpfs, ...]:
-    mounts: list[Bind | Tmpfs] = [_bind(text) for text in host.binds or ()]
-    mounts += [_mount(mount) for mount in host.mounts or ()]
-    mounts += [_tmpfs(target, options) for target, options in (host.tmpfs or {}).items()]
-    targets: set[str] = set()
-    for mount in mounts:
-        if not mount.target.startswith("/"):
-            raise InvalidRequest(
-                f"invalid mount path: '{mount.target}' mount path must be absolute", field="Target"
-            )
-        if posixpath.normpath(mount.target) == "/":
-            raise InvalidRequest("invalid specification: destination can't be '/'", field="Target")
-        if posixpath.normpath(mount.target) in targets:
-            raise InvalidRequest(f"Duplicate mount point: {mount.target}", field="Target")
-        targets.add(posixpath.normpath(mount.target))
-    return tuple(mounts)
-
-
-def _bind(text: str) -> Bind:
-    """-v SOURCE:TARGET[:OPTIONS]"""
-    parts = text.split(":")
-    if len(parts) not in (2, 3) or not all(parts[:2]):
-        raise InvalidRequest(f"invalid volume specification: '{text}'", field="Binds")
-    source, target, options = (*parts, "")[:3]
-    if not source.startswith("/"):
-        raise NotImplementedYet(
-            f"a named volume ({source}) is not implemented yet: give the path of a directory"
-        )
-    read_only = False
-    for option in filter(None, options.split(",")):
-        if option not in ("ro", "rw", "z", "Z", "private", "rprivate", "cached", "delegated"):
-            raise InvalidRequest(f"invalid mode: {option}", field="Binds")
-        read_only = read_only or option == "ro"
-    return Bind(source=source, target=target, read_only=read_only, make_source=True)
-
-
-def _mount(mount: MountBody) -> Bind | Tmpfs:
-    """--mount type=..."""
-    match mount.type:
-        case "bind":
-            if not mount.source.startswith("/"):
-                raise InvalidRequest(
-                    f'invalid mount config for type "bind": invalid mount path: '
-                    f"'{mount.source}' mount path must be absolute",
-                    field="Mounts",
-                )
-            options = mount.bind_options
-            return Bind(
-                source=mount.source,
-                target=mount.target,
-                read_only=mount.read_only,
-                recursive=not (options and options.non_recursive),
-                make_source=bool(options and options.create_mountpoint),
-            )
-        case "tmpfs":
-            size = mount.tmpfs_options.size_bytes if mount.tmpfs_options else 0
-            mode = mount.tmpfs_options.mode if mount.tmpfs_options else 0
-            return Tmpfs(
-                target=mount.target,
-                size_bytes=size or None,
-                mode=mode or 0o1777,
-                read_only=mount.read_only,
-            )
-        case "volume" | "npipe" | "cluster" | "image":
-            raise NotImplementedYet(f"--mount type={mount.type} is not implemented yet")
-    raise InvalidRequest(f"mount type unknown: {mount.type!r}", field="Mounts")
-
-
-_SIZES = {"k": 1024, "m": 1024**2, "g": 1024**3}
-
-
-def _tmpfs(target: str, options: str) -> Tmpfs:
-    """--tmpfs TARGET[:OPTIONS]; options as mount(8) has them."""
-    found: dict[str, Any] = {}
-    for option in filter(None, options.split(",")):
-        name, _, value = option.partition("=")
-        match name:
-            case "size" if (value and value[:-1].isdecimal()) or value.isdecimal():
-                unit = _SIZES.get(value[-1].lower())
-                found["size_bytes"] = int(value[:-1]) * unit if unit else int(value)
-            case "mode" if value:
-                found["mode"] = int(value, 8)
-            case "ro":
-                found["read_only"] = True
-            case "exec":
-                found["exec"] = True
-            case "rw" | "noexec" | "nosuid" | "nodev":
-                pass
-            case _:
-                raise InvalidRequest(f"invalid tmpfs option {option!r}", field="Tmpfs")
-    return Tmpfs(target=target, **found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from functools import partial
 
 import msgspec
@@ -31,20 +32,26 @@ async def events(control: Control, request: Request) -> Answer:
     filters = parse_filters(request, _FILTERS)
     since_ns = parse_time(request.get("since"), field="since")
     until_ns = parse_time(request.get("until"), field="until")
+    hub, held = control.manager.events, AsyncExitStack()
+    listener = held.enter_context(hub.listen())
+    past = hub.history(since_ns=since_ns) if since_ns is not None else []
 
     async def body() -> AsyncIterator[bytes]:
-        hub = control.manager.events
-        with hub.listen() as listener:
-            for event in hub.history(since_ns=since_ns) if since_ns is not None else ():
-                if _matches(event, filters) and (until_ns is None or event.time_ns <= until_ns):
-                    yield _line(event)
-            left_s = float("inf") if until_ns is None else (until_ns - time.time_ns()) / _NS
-            with trio.move_on_after(max(left_s, 0)):
-                async for event in listener:
-                    if _matches(event, filters):
-                        yield _line(event)
+        for event in past:
+            if _matches(event, filters) and (until_ns is None or event.time_ns <= until_ns):
+                yield _line(event)
+        left_s = float("inf") if until_ns is None else (until_ns - time.time_ns()) / _NS
+        end = trio.current_time() + max(left_s, 0)
+        while True:
+            try:
+                with trio.fail_at(end):  # not around a yield
+                    event = await listener.receive()
+            except (trio.EndOfChannel, trio.TooSlowError):
+                return
+            if _matches(event, filters):
+                yield _line(event)
 
-    return Stream(body=body())
+    return Stream(body=body(), held=held)
 
 
 def _matches(event: Event, filters: dict[str, list[str]]) -> bool:
@@ -53,9 +60,9 @@ def _matches(event: Event, filters: dict[str, list[str]]) -> bool:
         "type": {event.type},
         "event": {event.action},
         "scope": {"local"},
-        "image": {attributes.get("image", ""), attributes.get("name", "")}
-        if event.type in ("image", "container")
-        else set(),
+        "image": {event.id, attributes.get("name", ""), attributes.get("image", "")}
+        if event.type == "image"
+        else {attributes.get("image", "")},
         "container": {event.id, attributes.get("name", "")} if event.type == "container" else set(),
     }
     for name, wanted in filters.items():

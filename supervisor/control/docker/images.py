@@ -15,14 +15,22 @@ import trio
 
 from drivers.errors import CrecheError, InvalidRequest, NotImplementedYet, from_os_error
 from supervisor.control.context import Control
-from supervisor.control.docker.values import NEVER, answer, has_labels, parse_filters
+from supervisor.control.docker.pruning import PRUNE_FILTERS, may_go
+from supervisor.control.docker.values import NEVER, answer, has_labels, parse_filters, parse_until
 from supervisor.control.http import Answer, Request, Response
 from supervisor.control.router import Route, route
 from supervisor.images.config import ContainerConfig
 from supervisor.images.reference import parse
-from supervisor.images.store import Image
+from supervisor.images.store import Image, Removed
 
-_FILTERS = frozenset({"reference", "label", "dangling", "before", "since"})
+_FILTERS = frozenset({"reference", "label", "dangling", "before", "since", "until"})
+_NS = 1_000_000_000
+
+
+class _RawImage(msgspec.Struct):
+    """The part of an image's own JSON that is shown as it is."""
+
+    config: dict[str, Any] | None = None
 
 
 def routes(control: Control) -> list[Route]:
@@ -87,6 +95,8 @@ def _matches(control: Control, image: Image, filters: dict[str, list[str]]) -> b
     references = filters.get("reference", [])
     if references and not any(_is_named(image, pattern) for pattern in references):
         return False
+    if any(_created_s(image) * _NS >= parse_until(text) for text in filters.get("until", ())):
+        return False
     for value in filters.get("before", ()):
         if _created_s(image) >= _created_s(store.find(value)):
             return False
@@ -115,7 +125,7 @@ async def inspect(control: Control, request: Request) -> Answer:
             "Created": parsed.created or NEVER,
             "DockerVersion": "",
             "Author": parsed.author,
-            "Config": _config(image),
+            "Config": msgspec.json.decode(image.raw, type=_RawImage).config or {},
             "Architecture": parsed.architecture,
             "Variant": parsed.variant,
             "Os": parsed.os,
@@ -126,15 +136,6 @@ async def inspect(control: Control, request: Request) -> Answer:
             "Metadata": {"LastTagTime": NEVER},
         }
     )
-
-
-def _config(image: Image) -> dict[str, Any]:
-    """The configuration with every field that the image has, ours or not."""
-
-    class Outer(msgspec.Struct):
-        config: dict[str, Any] | None = None
-
-    return msgspec.json.decode(image.raw, type=Outer).config or {}
 
 
 async def history(control: Control, request: Request) -> Answer:
@@ -173,7 +174,8 @@ async def load(control: Control, request: Request) -> Answer:
     with file:
         loaded = await control.manager.images.load(file)
     for name in loaded:
-        control.manager.events.publish("image", "load", control.manager.images.find(name).id)
+        image = control.manager.images.find(name)
+        control.manager.events.publish("image", "load", image.id, {"name": name})
     lines = [
         {"stream": f"Loaded image{' ID' if name.startswith('sha256:') else ''}: {name}\n"}
         for name in loaded
@@ -214,9 +216,7 @@ def _changed(config: ContainerConfig, lines: list[str]) -> ContainerConfig:
             case "ENTRYPOINT":
                 fields["entrypoint"] = _command(rest)
             case "ENV":
-                fields["env"] += (
-                    shlex.split(rest) if "=" in rest else ["=".join(rest.split(None, 1))]
-                )
+                fields["env"] += _words(rest) if "=" in rest else ["=".join(rest.split(None, 1))]
             case "USER":
                 fields["user"] = rest
             case "WORKDIR":
@@ -224,10 +224,17 @@ def _changed(config: ContainerConfig, lines: list[str]) -> ContainerConfig:
             case "STOPSIGNAL":
                 fields["stop_signal"] = rest
             case "LABEL":
-                fields["labels"] |= dict(i.partition("=")[::2] for i in shlex.split(rest))
+                fields["labels"] |= dict(i.partition("=")[::2] for i in _words(rest))
             case _:
                 raise InvalidRequest(f"{word} is not a valid change command", field="changes")
     return msgspec.structs.replace(config, **{k: v or None for k, v in fields.items()})
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise InvalidRequest(f"{text!r}: {error}", field="changes") from error
 
 
 def _command(text: str) -> list[str]:
@@ -249,30 +256,43 @@ async def tag(control: Control, request: Request) -> Answer:
 
 async def remove(control: Control, request: Request) -> Answer:
     """DELETE /images/{name}"""
+    image = control.manager.images.find(request.parameters["name"])
     done = await control.manager.images.remove(
         request.parameters["name"], force=request.flag("force"), used=_users(control)
     )
-    for removed in done:
-        if removed.untagged is not msgspec.UNSET:
-            control.manager.events.publish("image", "untag", str(removed.untagged))
-        elif removed.deleted is not msgspec.UNSET:
-            control.manager.events.publish("image", "delete", str(removed.deleted))
+    _announce(control, image, done)
     return answer(done)
 
 
+def _announce(control: Control, image: Image, done: list[Removed]) -> None:
+    """Tell of what was removed; layers have no events."""
+    for removed in done:
+        if removed.untagged is not msgspec.UNSET:
+            name = str(removed.untagged)
+            control.manager.events.publish("image", "untag", image.id, {"name": name})
+        elif removed.deleted == image.id:
+            control.manager.events.publish("image", "delete", image.id, {"name": image.id})
+
+
 async def prune(control: Control, request: Request) -> Answer:
-    """POST /images/prune"""
-    filters = parse_filters(request, frozenset({"dangling", "label", "until"}))
+    """POST /images/prune: what has no name, or with dangling=false what no container has."""
+    filters = parse_filters(request, PRUNE_FILTERS | {"dangling"})
     everything = filters.get("dangling") in (["false"], ["0"])
-    used = set(_users(control))
-    done: list[object] = []
+    done: list[Removed] = []
     reclaimed = 0
     for image in control.manager.images.images():
-        if image.id in used or (image.names and not everything):
+        created_ns = _created_s(image) * _NS
+        if image.names and not everything:
+            continue
+        if not may_go(image.config.labels or {}, created_ns, filters):
             continue
         try:
-            done += await control.manager.images.remove(image.id, force=True, used=used)
-            reclaimed += image.size_bytes
+            removed = await control.manager.images.remove(
+                image.id, force=True, used=_users(control)
+            )
         except CrecheError:
-            continue  # a container of it was made meanwhile
+            continue  # a container has it, or somebody else removed it
+        _announce(control, image, removed)
+        done += removed
+        reclaimed += image.size_bytes
     return answer({"ImagesDeleted": done or None, "SpaceReclaimed": reclaimed})

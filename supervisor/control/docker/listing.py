@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from drivers.errors import CrecheError, InvalidRequest, NotFound
@@ -16,14 +17,14 @@ _FILTERS = frozenset(
     {"id", "name", "label", "status", "ancestor", "exited", "since", "before", "network", "health"}
 )
 _STATUSES = frozenset({"created", "running", "paused", "restarting", "removing", "exited", "dead"})
+_HEALTHS = frozenset({"none", "starting", "healthy", "unhealthy"})
+_CODE = re.compile(r"-?[0-9]{1,9}")
 
 
 async def list_containers(control: Control, request: Request) -> Answer:
     """GET /containers/json"""
     filters = parse_filters(request, _FILTERS)
-    for status in filters.get("status", ()):
-        if status not in _STATUSES:
-            raise InvalidRequest(f"invalid filter 'status={status}'", field="filters")
+    _check(filters)
     limit = request.number("limit")
     show_all = request.flag("all") or bool({"status", "exited"} & filters.keys()) or limit
     chosen = [c for c in control.manager.all() if _matches(control.manager, c, filters)]
@@ -34,11 +35,32 @@ async def list_containers(control: Control, request: Request) -> Answer:
     shown = [listed(container) for container in chosen]
     if request.flag("size"):
         for container, line in zip(chosen, shown, strict=True):
-            line["SizeRw"] = await _size(control.manager, container)
+            line["SizeRw"] = await size_of(control.manager, container)
     return answer(shown)
 
 
-async def _size(manager: Manager, container: Container) -> int:
+def _check(filters: dict[str, list[str]]) -> None:
+    """Raise InvalidRequest for a value that cannot be meant."""
+    wrong = [("status", v) for v in filters.get("status", ()) if v not in _STATUSES]
+    wrong += [("health", v) for v in filters.get("health", ()) if v not in _HEALTHS]
+    wrong += [("exited", v) for v in filters.get("exited", ()) if not _CODE.fullmatch(v)]
+    for name, value in wrong:
+        raise InvalidRequest(f"invalid filter '{name}={value}'", field="filters")
+
+
+def _fits(pattern: str, *texts: str) -> bool:
+    """Whether a regular expression is found in a text, as dockerd matches names and ids.
+
+    Raises InvalidRequest if it is none.
+    """
+    try:
+        return pattern in texts or any(re.search(pattern, text) for text in texts)
+    except re.error as error:
+        raise InvalidRequest(f"invalid filter: {pattern!r}: {error}", field="filters") from error
+
+
+async def size_of(manager: Manager, container: Container) -> int:
+    """Bytes that a container has written to its layer."""
     try:
         return await manager.drivers.storage.diff_size(container.id, None)
     except NotFound:
@@ -48,11 +70,11 @@ async def _size(manager: Manager, container: Container) -> int:
 def _matches(manager: Manager, container: Container, filters: dict[str, list[str]]) -> bool:
     spec, record = container.spec, container.record
     tests: dict[str, Callable[[str], bool]] = {
-        "id": lambda v: spec.id.startswith(v),
-        "name": lambda v: v.removeprefix("/") in spec.name,
+        "id": lambda v: _fits(f"^{v}", spec.id),
+        "name": lambda v: _fits(v, spec.name, f"/{spec.name}"),
         "status": lambda v: record.docker_status == v,
         "ancestor": lambda v: _is_of_image(manager, container, v),
-        "exited": lambda v: record.docker_status == "exited" and str(record.exit_code) == v,
+        "exited": lambda v: record.docker_status == "exited" and record.exit_code == int(v),
         "network": lambda v: spec.network == v,
         "health": lambda v: v == "none",
         "since": lambda v: spec.created_ns > manager.find(v).spec.created_ns,

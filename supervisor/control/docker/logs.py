@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack
 from urllib.parse import quote
 
 from drivers.errors import InvalidRequest
@@ -12,23 +13,30 @@ from supervisor.control.docker.frames import content_type, frame
 from supervisor.control.docker.values import parse_time, rfc3339
 from supervisor.control.http import Answer, Request, Stream
 
+_LONGEST_NUMBER = 18  # digits
+
+
+def wanted_sources(request: Request) -> frozenset[Source]:
+    """The streams that a request names."""
+    both: tuple[Source, ...] = ("stdout", "stderr")
+    return frozenset(source for source in both if request.flag(source))
+
 
 def query_of(request: Request, *, follow: bool) -> ReadQuery:
     """What a request asks for. Raises InvalidRequest."""
-    sources: set[Source] = set()
-    if request.flag("stdout"):
-        sources.add("stdout")
-    if request.flag("stderr"):
-        sources.add("stderr")
+    sources = wanted_sources(request)
     if not sources:
         raise InvalidRequest("Bad parameters: you must choose at least one stream")
     tail = request.get("tail", "all")
+    has_number = (
+        tail.isdecimal() and len(tail) <= _LONGEST_NUMBER
+    )  # all of it otherwise, as dockerd
     return ReadQuery(
         since_ns=parse_time(request.get("since"), field="since"),
         until_ns=parse_time(request.get("until"), field="until"),
-        tail=int(tail) if tail.isdecimal() else None,
+        tail=int(tail) if has_number else None,
         follow=follow,
-        sources=frozenset(sources),
+        sources=sources,
     )
 
 
@@ -37,13 +45,14 @@ async def logs(control: Control, request: Request) -> Answer:
     container = control.manager.find(request.parameters["id"])
     query = query_of(request, follow=request.flag("follow"))
     times, details = request.flag("timestamps"), request.flag("details")
+    held = AsyncExitStack()
+    runs = await held.enter_async_context(control.manager.read_logs(container.id, query))
 
     async def body() -> AsyncIterator[bytes]:
-        async with control.manager.read_logs(container.id, query) as runs:
-            async for entries in runs:
-                yield framed(entries, times=times, details=details)
+        async for entries in runs:
+            yield framed(entries, times=times, details=details)
 
-    return Stream(body=body(), content_type=content_type(request.api_version))
+    return Stream(body=body(), content_type=content_type(request.api_version), held=held)
 
 
 def framed(entries: Sequence[Entry], *, times: bool, details: bool) -> bytes:

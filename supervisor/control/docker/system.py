@@ -9,6 +9,7 @@ from functools import partial
 from drivers import registry
 from drivers.errors import NotImplementedYet
 from supervisor.control.context import VERSION, Control, go_architecture, host_facts
+from supervisor.control.docker.listing import size_of
 from supervisor.control.docker.shapes import listed
 from supervisor.control.docker.values import answer, rfc3339
 from supervisor.control.http import Answer, Request, Response
@@ -44,7 +45,13 @@ _MISSING = (
     ("/volumes/{name:path}", "volumes"),
     ("/networks/{name:path}", "networks"),
     ("/plugins/{name:path}", "plugins"),
+    ("/swarm", "swarm mode"),
     ("/swarm/{name:path}", "swarm mode"),
+    ("/nodes", "swarm mode"),
+    ("/services", "swarm mode"),
+    ("/tasks", "swarm mode"),
+    ("/secrets", "swarm mode"),
+    ("/configs", "swarm mode"),
     ("/distribution/{name:path}", "registries"),
 )
 
@@ -59,6 +66,9 @@ def routes(control: Control) -> list[Route]:
         ("GET", "/networks", networks),
         ("GET", "/volumes", volumes),
         ("GET", "/plugins", empty),
+        ("POST", "/networks/prune", prune_networks),
+        ("POST", "/volumes/prune", prune_volumes),
+        ("POST", "/build/prune", prune_builds),
     ]
     return [route(method, path, partial(handler, control)) for method, path, handler in table]
 
@@ -166,9 +176,7 @@ async def disk_usage(control: Control, request: Request) -> Answer:
     images = manager.images.images()
     containers = []
     for container in manager.all():
-        size = 0
-        if not container.spec.rootfs:
-            size = await manager.drivers.storage.diff_size(container.id, None)
+        size = await size_of(manager, container)
         containers.append({**listed(container), "SizeRw": size})
     return answer(
         {
@@ -208,3 +216,18 @@ async def volumes(control: Control, request: Request) -> Answer:
 async def empty(control: Control, request: Request) -> Answer:
     """A list of what there is none of."""
     return answer([])
+
+
+async def prune_networks(control: Control, request: Request) -> Answer:
+    """POST /networks/prune: there are none but those that stay; `docker system prune` asks."""
+    return answer({"NetworksDeleted": None})
+
+
+async def prune_volumes(control: Control, request: Request) -> Answer:
+    """POST /volumes/prune"""
+    return answer({"VolumesDeleted": None, "SpaceReclaimed": 0})
+
+
+async def prune_builds(control: Control, request: Request) -> Answer:
+    """POST /build/prune"""
+    return answer({"CachesDeleted": None, "SpaceReclaimed": 0})

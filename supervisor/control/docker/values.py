@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,6 +32,13 @@ def rfc3339(time_ns: int) -> str:
     return f"{text}.{digits}Z" if digits else f"{text}Z"
 
 
+_UNIX_TIME = re.compile(r"(-?[0-9]{1,11})(?:\.([0-9]*))?")
+_GO_DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:h|m|s|ms|us|µs|ns))+")
+_GO_PART = re.compile(r"([0-9.]+)([a-zµ]+)")
+_NS = 1_000_000_000
+_UNIT_NS = {"h": 3600 * _NS, "m": 60 * _NS, "s": _NS, "ms": 10**6, "us": 1000, "µs": 1000, "ns": 1}
+
+
 def parse_time(text: str, *, field: str) -> int | None:
     """Nanoseconds of a Unix time with a fraction, or an RFC 3339 time; None for none.
 
@@ -37,16 +46,24 @@ def parse_time(text: str, *, field: str) -> int | None:
     """
     if not text or text == "0":
         return None
-    seconds, _, fraction = text.partition(".")
-    if seconds.lstrip("-").isdecimal():
-        return int(seconds) * 1_000_000_000 + int((fraction or "0")[:9].ljust(9, "0"))
+    found = _UNIX_TIME.fullmatch(text)
+    if found:
+        return int(found[1]) * _NS + int((found[2] or "0")[:9].ljust(9, "0"))
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return int(moment.timestamp()) * _NS + moment.microsecond * 1000
+    except (ValueError, OverflowError) as error:
         raise InvalidRequest(f"{field}: {text!r} is not a time", field=field) from error
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1000
+
+
+def parse_until(text: str) -> int:
+    """Nanoseconds of the filter `until`: a time, or as Go writes it how long ago ("1h30m")."""
+    if _GO_DURATION.fullmatch(text):
+        parts = _GO_PART.findall(text)
+        return time.time_ns() - int(sum(float(size) * _UNIT_NS[unit] for size, unit in parts))
+    return parse_time(text, field="until") or 0
 
 
 def ago(seconds: float) -> str:
@@ -89,9 +106,9 @@ def parse_filters(request: Request, known: frozenset[str]) -> dict[str, list[str
     try:
         parsed: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"invalid filters: {error}", field="filters") from error
+        raise InvalidRequest(f"invalid filter: {error}", field="filters") from error
     if not isinstance(parsed, dict):
-        raise InvalidRequest("invalid filters: not an object", field="filters")
+        raise InvalidRequest("invalid filter: not an object", field="filters")
     found: dict[str, list[str]] = {}
     for name, values in parsed.items():
         if name not in known:
@@ -104,7 +121,7 @@ def parse_filters(request: Request, known: frozenset[str]) -> dict[str, list[str
     return found
 
 
-def has_labels(labels: dict[str, str], wanted: list[str]) -> bool:
+def has_labels(labels: Mapping[str, str], wanted: list[str]) -> bool:
     """Whether all of `name` and `name=value` are there."""
     for item in wanted:
         name, equals, value = item.partition("=")
