@@ -164,7 +164,9 @@ class ControlGroup:
         """
         if self.version == 2:
             return [os.open(self._directories[""], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
-        return [os.open(d / "tasks", os.O_WRONLY | os.O_CLOEXEC) for d in self._directories.values()]
+        return [
+            os.open(d / "tasks", os.O_WRONLY | os.O_CLOEXEC) for d in self._directories.values()
+        ]
 
     def pids(self) -> list[int]:
         """Every process in the group and in groups that it made below."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -96,18 +97,26 @@ def test_there_is_no_abstract_socket(creched: Daemon) -> None:
     """ATTACKS 29 (CVE-2020-15257)."""
     creched.docker("run", "-d", "--name", "abstract", "busybox", "sleep", "100", check=True)
     assert creched.process is not None
-    inodes = {
-        os.readlink(f"/proc/{pid}/fd/{fd}").partition("[")[2].rstrip("]")
-        for pid in (creched.process.pid, *_children(creched.process.pid))
-        for fd in os.listdir(f"/proc/{pid}/fd")
-        if os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:")
-    }
+    inodes = _sockets(creched.process.pid)
+    for child in _children(creched.process.pid):
+        inodes |= _sockets(child)
     assert inodes
     rows = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:]]
     ours = [row for row in rows if row[6] in inodes]
     assert ours
     assert not [row for row in ours if len(row) > 7 and row[7].startswith("@")]
     creched.docker("rm", "-f", "abstract", check=True)
+
+
+def _sockets(pid: int) -> set[str]:
+    """The inodes of a process's sockets."""
+    found = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            target = os.readlink(f"/proc/{pid}/fd/{fd}")
+            if target.startswith("socket:"):
+                found.add(target.partition("[")[2].rstrip("]"))
+    return found
 
 
 def _children(pid: int) -> list[int]:

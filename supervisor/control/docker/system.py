@@ -41,10 +41,10 @@ _MISSING = (
     ("/images/{name:path}/get", "saving images"),
     ("/images/{name:path}/push", "pushing images"),
     ("/auth", "logging in to a registry"),
-    ("/session", "BuildKit sessions"),
-    ("/volumes/{name:path}", "volumes"),
-    ("/networks/{name:path}", "networks"),
-    ("/plugins/{name:path}", "plugins"),
+    ("/session", "building images"),
+    ("/volumes/{name:path}", "managing volumes"),
+    ("/networks/{name:path}", "managing networks"),
+    ("/plugins/{name:path}", "managing plugins"),
     ("/swarm", "swarm mode"),
     ("/swarm/{name:path}", "swarm mode"),
     ("/nodes", "swarm mode"),
@@ -52,7 +52,7 @@ _MISSING = (
     ("/tasks", "swarm mode"),
     ("/secrets", "swarm mode"),
     ("/configs", "swarm mode"),
-    ("/distribution/{name:path}", "registries"),
+    ("/distribution/{name:path}", "asking registries"),
 )
 
 
