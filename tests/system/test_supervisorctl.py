@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -142,3 +144,33 @@ def test_failures_have_supervisors_faults(creched: Daemon) -> None:
     creched.supervisorctl("update", check=True)
     failed = creched.supervisorctl("start", "bad")
     assert "bad: ERROR (no such file)" in failed.stdout
+
+
+def test_tail_f_shows_the_end_of_the_log_and_what_comes(creched: Daemon, tmp_path: Path) -> None:
+    command = ["/usr/bin/supervisorctl", "-s", f"unix://{creched.socket}", "tail", "-f", "db"]
+    shown = tmp_path / "shown"
+    with (
+        open(shown, "wb") as out,
+        subprocess.Popen(command, stdout=out, env={"PYTHONUNBUFFERED": "1"}) as follower,
+    ):
+        try:
+            _until_shown(shown, "db up\n")
+            creched.supervisorctl("restart", "db", check=True)
+            _until_shown(shown, "db bye\ndb up\n")
+        finally:
+            follower.kill()
+
+
+def _until_shown(file: Path, text: str) -> None:
+    end = time.monotonic() + 20
+    while text not in file.read_text():
+        assert time.monotonic() < end, file.read_text()
+        time.sleep(0.05)
+
+
+def test_shutdown_ends_the_daemon(fresh_creched: Daemon) -> None:
+    fresh_creched.docker("run", "-d", "--stop-timeout", "0", "busybox", "sleep", "100", check=True)
+    assert fresh_creched.supervisorctl("shutdown").stdout == "Shut down\n"
+    assert fresh_creched.process is not None
+    assert fresh_creched.process.wait(30) == 0
+    assert not fresh_creched.socket.exists()
