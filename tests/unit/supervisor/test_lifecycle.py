@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -256,6 +257,73 @@ async def test_every_cancelled_start_leaves_no_process_and_no_endpoint(
         assert len(os.listdir("/proc/self/fd")) == descriptors
 
     assert await cancel_everywhere(life, check) > 10
+
+
+async def _stop_with_escalation(world: World) -> None:
+    await world.make("aa", *DEAF, stop_grace_s=2.0)
+    await world.manager.start("aa")
+    await world.manager.stop("aa")
+
+
+async def _back_off_and_end(world: World) -> None:
+    crashing = await world.make("aa", "crash", restart=ALWAYS)
+    await world.manager.start("aa")
+    await crashing.until(lambda: crashing.starts == 2)
+    await world.manager.stop_all()
+
+
+async def _restart_what_is_required(world: World) -> None:
+    await world.make_unit("db", *FOREVER)
+    await world.make_unit("web", *FOREVER, requires=("db",))
+    await world.manager.start_ready("web")
+    await world.manager.restart("db")
+
+
+@pytest.mark.parametrize(
+    "transitions", [_stop_with_escalation, _back_off_and_end, _restart_what_is_required]
+)
+async def test_every_cancelled_transition_leaves_nothing_held(
+    tmp_path: Path,
+    autojump_clock: MockClock,
+    transitions: Callable[[World], Awaitable[None]],
+) -> None:
+    made: list[World] = []
+    descriptors = len(os.listdir("/proc/self/fd"))
+
+    async def life() -> None:
+        directory = Path(tempfile.mkdtemp(dir=tmp_path))
+        async with open_world(directory, {("crash",): exits(1)}) as world:
+            made.append(world)
+            await transitions(world)
+
+    async def check() -> None:
+        for world in made[-1:]:
+            assert world.execution.live == {}
+            assert await world.network.list() == []
+        assert len(os.listdir("/proc/self/fd")) == descriptors
+
+    assert await cancel_everywhere(life, check) > 20
+
+
+async def test_a_new_daemon_takes_up_what_the_old_one_stored(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_world(tmp_path, {}) as world:
+        container = await world.make("aa", *FOREVER, restart=ALWAYS)
+        await world.make("bb", *FOREVER)
+        await world.manager.start("aa")
+    (tmp_path / "containers" / "debris").mkdir()
+    async with open_world(tmp_path, {}) as world:
+        world.execution.left.add(container.id)
+        await world.manager.restore()
+        assert world.execution.left == set()
+        assert not (tmp_path / "containers" / "debris").exists()
+        assert world.manager.find("aa").record.state is State.EXITED
+        world.manager.start_by_themselves(world.manager.all())
+        again = world.manager.find("aa")
+        await again.until(lambda: again.starts == 1)
+        assert world.manager.find("bb").record.state is State.CREATED
+        await world.manager.stop("aa")
 
 
 def test_what_was_up_or_being_removed_when_the_daemon_died_is_known_to_the_next() -> None:
