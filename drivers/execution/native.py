@@ -43,7 +43,10 @@ class _Live:
 
 
 class NativeExecution:
-    """Forks from the keeper. About 3 ms a start; needs root, and Linux 5.14."""
+    """Forks from the keeper. A start costs about three times the kernel's own work for it.
+
+    Needs root, and Linux 5.14.
+    """
 
     name = "native"
 

@@ -21,8 +21,6 @@ from drivers.keeper.step import StepFailed, step
 from drivers.kernel import process as p
 from drivers.kernel.path import makedirs_in_root
 
-KEEPERS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # which it ignores
-
 _SIOCSIFFLAGS = 0x8914
 _IFF_UP = 0x1
 _FIRST_NOT_STANDARD = 3
@@ -45,7 +43,8 @@ def become_container(plan: Plan, fds: Descriptors, report_fd: int, last_capabili
 
     `report_fd` stays open, and closes at the exec.
     """
-    _reset_signals()
+    # the keeper blocks some, and leaves every disposition at its default for this
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.setsid()
     os.umask(0)
     _join_control_groups(plan, fds.cgroup)
@@ -69,16 +68,6 @@ def become_container(plan: Plan, fds: Descriptors, report_fd: int, last_capabili
     _drop_privileges(plan, last_capability)
     os.umask(0o022)
     _execute(plan)
-
-
-def _reset_signals() -> None:
-    """Give the command the default dispositions and an empty mask.
-
-    The keeper has all but these at their default: its own, and what Python ignores.
-    """
-    for number in (*KEEPERS_SIGNALS, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _join_control_groups(plan: Plan, groups: tuple[int, ...]) -> None:

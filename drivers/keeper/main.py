@@ -18,12 +18,13 @@ from functools import partial
 from typing import Any, NoReturn
 
 from drivers.keeper import protocol
-from drivers.keeper.child import KEEPERS_SIGNALS, Descriptors, become_container
+from drivers.keeper.child import Descriptors, become_container
 from drivers.keeper.protocol import Failure, Plan
 from drivers.keeper.step import StepFailed
 from drivers.kernel import process as p
 
 _REPORT_BYTES = 64 * 1024
+_BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
 _NAMESPACES = p.CLONE.NEWNS | p.CLONE.NEWPID | p.CLONE.NEWUTS | p.CLONE.NEWIPC
 
 
@@ -247,8 +248,8 @@ def main() -> None:
     p.prctl(p.PR.SET_CHILD_SUBREAPER, 1)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)  # whatever started the daemon ignored
-    for number in (*KEEPERS_SIGNALS, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)  # the daemon decides when; its end is ours
+    # the daemon decides when; its end is ours. Ignored, they would be so in every container
+    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
     gc.disable()
     gc.freeze()
     Keeper(socket.socket(fileno=int(sys.argv[1]))).run()

@@ -29,17 +29,21 @@ _DEV_LINKS = {
 }
 _NO_LINKS = RESOLVE.IN_ROOT | RESOLVE.NO_SYMLINKS
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
+# Joined here, once: to join flags takes long the first time, and in a child it is always that.
 _NO_FILES = m.ATTR.NOSUID | m.ATTR.NODEV | m.ATTR.NOEXEC
+_NO_FILES_READ_ONLY = _NO_FILES | m.ATTR.RDONLY
+_NO_PROGRAMS = m.ATTR.NOSUID | m.ATTR.NOEXEC
+_ALL_PRIVATE = m.MS.REC | m.MS.PRIVATE
 _SCAFFOLD = "/dev"  # where the new root is attached until it becomes the root
 
 
 def enter_root(root_fd: int) -> None:
     """Make the detached mount the root, and let go of every mount of the host."""
     with step("make mounts private"):
-        m.mount(None, "/", None, m.MS.REC | m.MS.PRIVATE)
+        m.mount(None, "/", None, _ALL_PRIVATE)
     with step("attach root"):
         m.move_mount(root_fd, _SCAFFOLD)
-        m.mount(None, _SCAFFOLD, None, m.MS.REC | m.MS.PRIVATE)
+        m.mount(None, _SCAFFOLD, None, _ALL_PRIVATE)
     with step("pivot_root"):
         os.chdir(_SCAFFOLD)
         # stacked on one another: the old root is on top and is taken off first
@@ -118,7 +122,7 @@ def _mount_below_dev(dev_fd: int, shm_size_bytes: int) -> None:
     with step("mount devpts"):
         pts = _file_system(
             "devpts",
-            m.ATTR.NOSUID | m.ATTR.NOEXEC,
+            _NO_PROGRAMS,
             newinstance="",
             ptmxmode="0666",
             mode="0620",
@@ -135,11 +139,11 @@ def _mount_below_dev(dev_fd: int, shm_size_bytes: int) -> None:
 def _mount_sys(plan: Plan) -> None:
     """Mount /sys and the container's own control groups, both read-only."""
     with step("mount sysfs"):
-        sys_fd = _file_system("sysfs", _NO_FILES | m.ATTR.RDONLY)
+        sys_fd = _file_system("sysfs", _NO_FILES_READ_ONLY)
         m.move_mount(sys_fd, "", dir_fd=_mount_point("sys"))
     with step("mount cgroup"):
         if plan.cgroup_version == 2:
-            tree = _file_system("cgroup2", _NO_FILES | m.ATTR.RDONLY)
+            tree = _file_system("cgroup2", _NO_FILES_READ_ONLY)
             m.move_mount(tree, "fs/cgroup", dir_fd=sys_fd)
             return
         top = _file_system("tmpfs", _NO_FILES, mode="755", size="64k")
@@ -147,9 +151,7 @@ def _mount_sys(plan: Plan) -> None:
         for hierarchy in plan.cgroup_hierarchies:
             controllers = hierarchy.split(",")
             os.mkdir(hierarchy, 0o755, dir_fd=top)
-            tree = _file_system(
-                "cgroup", _NO_FILES | m.ATTR.RDONLY, **dict.fromkeys(controllers, "")
-            )
+            tree = _file_system("cgroup", _NO_FILES_READ_ONLY, **dict.fromkeys(controllers, ""))
             m.move_mount(tree, hierarchy, dir_fd=top)
             if len(controllers) > 1:
                 for controller in controllers:
@@ -197,7 +199,7 @@ def cover_paths(plan: Plan, dev_fd: int) -> None:
             place = openat2(root, path, os.O_PATH, resolve=_NO_LINKS)
             if stat.S_ISDIR(os.fstat(place).st_mode):
                 if empty is None:
-                    empty = cover = _file_system("tmpfs", _NO_FILES | m.ATTR.RDONLY, mode="755")
+                    empty = cover = _file_system("tmpfs", _NO_FILES_READ_ONLY, mode="755")
                 else:
                     cover = m.open_tree_clone("", dir_fd=empty)
             else:

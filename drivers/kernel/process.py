@@ -14,8 +14,16 @@ from drivers.kernel import libc as k
 from drivers.kernel.libc import check, libc, syscall
 
 # PyDLL keeps the interpreter's lock: between the two halves of a fork nothing else may run.
-_locked = ctypes.PyDLL(None, use_errno=True)
-_locked.syscall.restype = ctypes.c_long
+_locked_syscall = ctypes.PyDLL(None, use_errno=True).syscall
+_locked_syscall.restype = ctypes.c_long
+# Found here, once: a function that is first looked up after a fork is looked up in every child.
+_before_fork = ctypes.pythonapi.PyOS_BeforeFork
+_after_fork_child = ctypes.pythonapi.PyOS_AfterFork_Child
+_after_fork_parent = ctypes.pythonapi.PyOS_AfterFork_Parent
+_unshare = libc.unshare
+_setns = libc.setns
+_setdomainname = libc.setdomainname
+_capset = libc.capset
 
 
 class CLONE(enum.IntFlag):
@@ -100,13 +108,13 @@ def clone3(flags: CLONE, *, exit_signal: int, cgroup_fd: int | None = None) -> t
         arguments.flags |= CLONE.INTO_CGROUP
         arguments.cgroup = cgroup_fd
     size = ctypes.sizeof(arguments)
-    ctypes.pythonapi.PyOS_BeforeFork()
-    pid = _locked.syscall(ctypes.c_long(k.CLONE3), ctypes.byref(arguments), ctypes.c_size_t(size))
+    _before_fork()
+    pid = _locked_syscall(ctypes.c_long(k.CLONE3), ctypes.byref(arguments), ctypes.c_size_t(size))
     if pid == 0:
-        ctypes.pythonapi.PyOS_AfterFork_Child()
+        _after_fork_child()
         return 0, -1
     number = ctypes.get_errno()
-    ctypes.pythonapi.PyOS_AfterFork_Parent()
+    _after_fork_parent()
     if pid < 0:
         raise OSError(number, os.strerror(number), "clone3")
     return pid, pidfd.value
@@ -114,12 +122,12 @@ def clone3(flags: CLONE, *, exit_signal: int, cgroup_fd: int | None = None) -> t
 
 def unshare(flags: CLONE) -> None:
     """Move the calling thread into new namespaces. Source: unshare(2)."""
-    check(libc.unshare(ctypes.c_int(flags)))
+    check(_unshare(ctypes.c_int(flags)))
 
 
 def setns(fd: int, flags: CLONE) -> None:
     """Join the namespaces of `fd`. Source: setns(2)."""
-    check(libc.setns(ctypes.c_int(fd), ctypes.c_int(flags)))
+    check(_setns(ctypes.c_int(fd), ctypes.c_int(flags)))
 
 
 def pivot_root(new_root: str, put_old: str) -> None:
@@ -130,7 +138,7 @@ def pivot_root(new_root: str, put_old: str) -> None:
 def setdomainname(name: str) -> None:
     """Set the NIS domain name of the UTS namespace. Source: setdomainname(2)."""
     data = name.encode()
-    check(libc.setdomainname(data, ctypes.c_size_t(len(data))))
+    check(_setdomainname(data, ctypes.c_size_t(len(data))))
 
 
 def prctl(operation: PR, *arguments: int) -> int:
@@ -183,4 +191,4 @@ def set_capabilities(numbers: Iterable[int]) -> None:
         data[index].effective = part
         data[index].permitted = part
     header = _CapHeader(_CAPABILITY_VERSION_3, 0)
-    check(libc.capset(ctypes.byref(header), data))
+    check(_capset(ctypes.byref(header), data))
