@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import parse_qs, unquote
 
@@ -36,10 +36,10 @@ class Connection:
 
     async def next_request(self) -> Request | None:
         """The next request, or None when the client has closed or said nothing for too long."""
-        if self._h11.our_state is h11.MUST_CLOSE or self._h11.their_state is h11.MUST_CLOSE:
-            return None
-        if self._h11.our_state is h11.DONE:
+        if self._h11.our_state is self._h11.their_state is h11.DONE:
             self._h11.start_next_cycle()
+        if self._h11.our_state is not h11.IDLE:
+            return None
         with trio.move_on_after(HEADER_S if self._h11.trailing_data[0] else IDLE_S):
             event = await self._next_event()
             if isinstance(event, h11.Request):
@@ -54,19 +54,16 @@ class Connection:
             query=parse_qs(query, keep_blank_values=True),
             headers={k.decode("latin-1"): v.decode("latin-1") for k, v in event.headers},
             peer=self._peer,
-            body=self._body(),
+            body=_Body(self),
         )
 
-    async def _body(self) -> AsyncIterator[bytes]:
+    async def body_part(self) -> bytes | None:
+        """What comes next of the present request's body; None at its end."""
         if self._h11.they_are_waiting_for_100_continue:
             await self._send(self._h11.send(_information(HTTPStatus.CONTINUE)))
-        while True:
-            with trio.fail_after(BODY_S):
-                event = await self._next_event()
-            if isinstance(event, h11.Data):
-                yield bytes(event.data)
-            else:
-                return
+        with trio.fail_after(BODY_S):
+            event = await self._next_event()
+        return bytes(event.data) if isinstance(event, h11.Data) else None
 
     async def _next_event(self) -> object:
         while True:
@@ -89,9 +86,11 @@ class Connection:
         """Send an answer; whether another request may follow on this connection."""
         match answer:
             case Response():
+                waits = self._h11.they_are_waiting_for_100_continue
                 await self._send_response(request, answer, headers)
-                await self._skip_body()
-                return True
+                if not waits:
+                    await self._skip_body()
+                return not waits
             case Stream():
                 async with answer.held:
                     await self._send_stream(request, answer, headers)
@@ -166,6 +165,22 @@ class Connection:
                 size += len(event.data) if isinstance(event, h11.Data) else 0
                 if size > SKIPPED_BYTES:
                     raise Disconnected
+
+
+class _Body:
+    """The body of a request as it comes in. May be left half read, as a generator may not."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __aiter__(self) -> _Body:
+        return self
+
+    async def __anext__(self) -> bytes:
+        part = await self._connection.body_part()
+        if part is None:
+            raise StopAsyncIteration
+        return part
 
 
 def _information(

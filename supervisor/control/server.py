@@ -58,9 +58,16 @@ class Server:
                     log.error("control.not_accepted", error=error)
                     await trio.sleep(0.1)  # a free descriptor announces itself by none
                     continue
-                nursery.start_soon(self._converse, stream, token)
+                nursery.start_soon(self._converse_in_room, stream, token)
 
-    async def _converse(self, stream: trio.SocketStream, token: object) -> None:
+    async def _converse_in_room(self, stream: trio.SocketStream, token: object) -> None:
+        try:
+            await self.converse(stream)
+        finally:
+            self._room.release_on_behalf_of(token)
+
+    async def converse(self, stream: trio.SocketStream) -> None:
+        """Answer every request of one connection, and close it."""
         peer = auth.peer_of(stream.socket)  # type: ignore[arg-type]
         connection = Connection(stream, peer, self._name)
         try:
@@ -71,8 +78,13 @@ class Server:
             log.debug("control.bad_http", peer=peer, error=leaves(group)[0])
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 await stream.send_all(_BAD_REQUEST)
+        # What fails once the head is out can only be told by the end of the connection. As below,
+        # it does not take the containers' supervisor away from everybody else.
+        except* CrecheError as group:
+            log.warning("control.cut_off", error=leaves(group)[0])
+        except* Exception as group:  # noqa: BLE001
+            log.error("control.bug", trace="".join(traceback.format_exception(group)))
         finally:
-            self._room.release_on_behalf_of(token)
             await trio.aclose_forcefully(stream)
 
     async def _requests(self, connection: Connection) -> None:
@@ -81,7 +93,7 @@ class Server:
             if request is None:
                 return
             answer = await self._answer(request)
-            if not await _send(connection, request, answer):
+            if not await connection.answer(request, answer, _HEADERS):
                 return
 
     async def _answer(self, request: Request) -> Answer:
@@ -104,23 +116,6 @@ class Server:
             return _bug_response(request, bug)
 
 
-async def _send(connection: Connection, request: Request, answer: Answer) -> bool:
-    """Send an answer; whether another request may follow."""
-    try:
-        return await connection.answer(request, answer, _HEADERS)
-    # The head is out, so only the end of the connection can tell the client of a failure; and
-    # what fails for one client does not take the supervisor away from everybody else.
-    except* CrecheError as group:
-        log.warning("control.cut_off", path=request.path, error=leaves(group)[0])
-    except* Exception as group:  # noqa: BLE001
-        known, bugs = group.split((Disconnected, trio.TooSlowError, h11.RemoteProtocolError))
-        if bugs is not None:
-            _log_bug(request, bugs)
-        if known is not None:
-            raise known from None
-    return False
-
-
 _BAD_REQUEST = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n"
     b"Content-Length: 15\r\n\r\n400 Bad Request"
@@ -137,13 +132,9 @@ def message_response(status: int, message: str) -> Response:
     return Response(status=status, body=msgspec.json.encode({"message": message}) + b"\n")
 
 
-def _log_bug(request: Request, bug: BaseException) -> None:
+def _bug_response(request: Request, bug: BaseException) -> Response:
     trace = "".join(traceback.format_exception(bug))
     log.error("control.bug", method=request.method, path=request.path, trace=trace)
-
-
-def _bug_response(request: Request, bug: BaseException) -> Response:
-    _log_bug(request, bug)
     return message_response(500, f"internal error, please report it: {bug!r}")
 
 

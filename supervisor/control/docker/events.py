@@ -34,7 +34,8 @@ async def events(control: Control, request: Request) -> Answer:
     until_ns = parse_time(request.get("until"), field="until")
     hub, held = control.manager.events, AsyncExitStack()
     listener = held.enter_context(hub.listen())
-    past = hub.history(since_ns=since_ns) if since_ns is not None else []
+    asks_for_past = (since_ns, until_ns) != (None, None)
+    past = hub.history(since_ns=since_ns or 0) if asks_for_past else []
 
     async def body() -> AsyncIterator[bytes]:
         for event in past:

@@ -63,22 +63,26 @@ async def list_images(control: Control, request: Request) -> Answer:
     users = _users(control)
     return answer(
         [
-            {
-                "Id": image.id,
-                "ParentId": "",
-                "RepoTags": list(image.names) or ["<none>:<none>"],
-                "RepoDigests": [],
-                "Created": _created_s(image),
-                "Size": image.size_bytes,
-                "VirtualSize": image.size_bytes,
-                "SharedSize": -1,
-                "Labels": image.config.labels,
-                "Containers": users.count(image.id),
-            }
+            {**listed_image(image), "Containers": users.count(image.id)}
             for image in control.manager.images.images()
             if _matches(control, image, filters)
         ]
     )
+
+
+def listed_image(image: Image) -> dict[str, Any]:
+    """The line of one image."""
+    return {
+        "Id": image.id,
+        "ParentId": "",
+        "RepoTags": list(image.names) or ["<none>:<none>"],
+        "RepoDigests": [],
+        "Created": _created_s(image),
+        "Size": image.size_bytes,
+        "VirtualSize": image.size_bytes,
+        "SharedSize": -1,
+        "Labels": image.config.labels,
+    }
 
 
 def _users(control: Control) -> list[str]:

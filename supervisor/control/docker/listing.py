@@ -12,9 +12,11 @@ from supervisor.control.docker.shapes import listed
 from supervisor.control.docker.values import answer, has_labels, parse_filters
 from supervisor.control.http import Answer, Request
 from supervisor.manager import Manager
+from supervisor.spec import Bind, Tmpfs
 
 _FILTERS = frozenset(
     {"id", "name", "label", "status", "ancestor", "exited", "since", "before", "network", "health"}
+    | {"volume", "publish", "expose", "is-task"}
 )
 _STATUSES = frozenset({"created", "running", "paused", "restarting", "removing", "exited", "dead"})
 _HEALTHS = frozenset({"none", "starting", "healthy", "unhealthy"})
@@ -76,6 +78,10 @@ def _matches(manager: Manager, container: Container, filters: dict[str, list[str
         "ancestor": lambda v: _is_of_image(manager, container, v),
         "exited": lambda v: record.docker_status == "exited" and record.exit_code == int(v),
         "network": lambda v: spec.network == v,
+        "volume": lambda v: any(v in _places(mount) for mount in spec.mounts),
+        "publish": lambda v: False,
+        "expose": lambda v: False,
+        "is-task": lambda v: v in ("0", "false"),
         "health": lambda v: v == "none",
         "since": lambda v: spec.created_ns > manager.find(v).spec.created_ns,
         "before": lambda v: spec.created_ns < manager.find(v).spec.created_ns,
@@ -87,6 +93,10 @@ def _matches(manager: Manager, container: Container, filters: dict[str, list[str
         elif not any(tests[name](value) for value in values):
             return False
     return True
+
+
+def _places(mount: Bind | Tmpfs) -> tuple[str, ...]:
+    return (mount.target, mount.source) if isinstance(mount, Bind) else (mount.target,)
 
 
 def _is_of_image(manager: Manager, container: Container, ref: str) -> bool:

@@ -33,7 +33,7 @@ def query_of(request: Request, *, follow: bool) -> ReadQuery:
     )  # all of it otherwise, as dockerd
     return ReadQuery(
         since_ns=parse_time(request.get("since"), field="since"),
-        until_ns=parse_time(request.get("until"), field="until"),
+        until_ns=parse_time(request.get("until"), field="until") or None,
         tail=int(tail) if has_number else None,
         follow=follow,
         sources=sources,

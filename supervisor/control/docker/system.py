@@ -7,8 +7,9 @@ import time
 from functools import partial
 
 from drivers import registry
-from drivers.errors import NotImplementedYet
+from drivers.errors import NotFound, NotImplementedYet
 from supervisor.control.context import VERSION, Control, go_architecture, host_facts
+from supervisor.control.docker.images import listed_image
 from supervisor.control.docker.listing import size_of
 from supervisor.control.docker.shapes import listed
 from supervisor.control.docker.values import answer, rfc3339
@@ -64,6 +65,7 @@ def routes(control: Control) -> list[Route]:
         ("GET", "/info", info),
         ("GET", "/system/df", disk_usage),
         ("GET", "/networks", networks),
+        ("GET", "/networks/{name}", network),
         ("GET", "/volumes", volumes),
         ("GET", "/plugins", empty),
         ("POST", "/networks/prune", prune_networks),
@@ -141,6 +143,9 @@ async def info(control: Control, request: Request) -> Answer:
             },
             "MemoryLimit": True,
             "SwapLimit": True,
+            "CPUShares": True,
+            "CPUSet": True,
+            "OomKillDisable": True,
             "CpuCfsPeriod": True,
             "CpuCfsQuota": True,
             "PidsLimit": True,
@@ -183,9 +188,7 @@ async def disk_usage(control: Control, request: Request) -> Answer:
             "LayersSize": sum(image.size_bytes for image in images),
             "Images": [
                 {
-                    "Id": image.id,
-                    "RepoTags": list(image.names),
-                    "Size": image.size_bytes,
+                    **listed_image(image),
                     "SharedSize": 0,
                     "Containers": sum(c.spec.image_id == image.id for c in manager.all()),
                 }
@@ -198,14 +201,21 @@ async def disk_usage(control: Control, request: Request) -> Answer:
     )
 
 
+def _network(name: str) -> dict[str, object]:
+    return {"Name": name, "Id": name, "Driver": name, "Scope": "local", "Containers": {}}
+
+
 async def networks(control: Control, request: Request) -> Answer:
     """GET /networks"""
-    return answer(
-        [
-            {"Name": name, "Id": name, "Driver": name, "Scope": "local", "Containers": {}}
-            for name in control.manager.drivers.network
-        ]
-    )
+    return answer([_network(name) for name in control.manager.drivers.network])
+
+
+async def network(control: Control, request: Request) -> Answer:
+    """GET /networks/{name}"""
+    name = request.parameters["name"]
+    if name not in control.manager.drivers.network:
+        raise NotFound(f"network {name} not found")
+    return answer(_network(name))
 
 
 async def volumes(control: Control, request: Request) -> Answer:

@@ -44,7 +44,7 @@ def parse_time(text: str, *, field: str) -> int | None:
 
     Raises InvalidRequest naming the field.
     """
-    if not text or text == "0":
+    if not text:
         return None
     found = _UNIX_TIME.fullmatch(text)
     if found:
