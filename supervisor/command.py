@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from drivers.errors import InvalidRequest, from_os_error
-from drivers.execution.base import Command, Limits, MountAt
+from drivers.execution.base import Command, MountAt, Namespace, Namespaces
+from drivers.execution.resources import Limits
 from drivers.kernel import mount
 from drivers.network.base import Endpoint
 from supervisor.spec import Bind, ContainerSpec, ResourceLimits, Tmpfs
@@ -32,13 +33,18 @@ def build_command(
         domainname=spec.domainname,
         mounts=mounts,
         read_only=spec.read_only,
-        host_network=endpoint.host,
-        netns_fd=endpoint.netns_fd,
+        namespaces=Namespaces(network=_network(endpoint)),
         shm_size_bytes=spec.shm_size_bytes,
-        no_new_privs=spec.no_new_privs,
+        no_new_privs=spec.isolation.no_new_privs,
         oom_score_adj=spec.oom_score_adj,
         limits=_limits(spec.limits),
     )
+
+
+def _network(endpoint: Endpoint) -> Namespace:
+    if endpoint.host:
+        return "host"
+    return "new" if endpoint.netns_fd is None else endpoint.netns_fd
 
 
 def _limits(limits: ResourceLimits) -> Limits:

@@ -57,13 +57,79 @@ class Tmpfs(Value, frozen=True, kw_only=True, tag="tmpfs"):
     exec: bool = False
 
 
+class BlockRate(Value, frozen=True, kw_only=True):
+    """How fast a block device of the host may be used: bytes or operations a second."""
+
+    path: str
+    rate: int
+
+
+class BlockWeight(Value, frozen=True, kw_only=True):
+    """The share of a block device's time, 10 to 1000."""
+
+    path: str
+    weight: int
+
+
 class ResourceLimits(Value, frozen=True, kw_only=True):
     """What the control group enforces; None is no limit."""
 
     memory_bytes: int | None = None
     memory_swap_bytes: int | None = None  # memory plus swap; -1 is unlimited swap
+    memory_reservation_bytes: int | None = None
     nano_cpus: int | None = None
+    cpu_period_usec: int | None = None
+    cpu_quota_usec: int | None = None
+    cpu_shares: int | None = None
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
     pids: int | None = None
+    oom_kill_disable: bool = False
+    blkio_weight: int | None = None
+    blkio_weight_device: tuple[BlockWeight, ...] = ()
+    device_read_bps: tuple[BlockRate, ...] = ()
+    device_write_bps: tuple[BlockRate, ...] = ()
+    device_read_iops: tuple[BlockRate, ...] = ()
+    device_write_iops: tuple[BlockRate, ...] = ()
+
+
+class DeviceMapping(Value, frozen=True, kw_only=True):
+    """A device file, or a directory of them, of the host, in the container at `target`."""
+
+    source: str
+    target: str
+    access: str = "rwm"
+
+
+class Ulimit(Value, frozen=True, kw_only=True):
+    """A resource limit by its kernel name in lower case ("nofile"); -1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+class Isolation(Value, frozen=True, kw_only=True):
+    """How a container is kept apart from the host, in Docker's words."""
+
+    privileged: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    no_new_privs: bool = False
+    seccomp: str = ""  # the default's if empty, "unconfined", or a profile in Docker's JSON format
+    apparmor: str = ""  # the name of a loaded profile
+    system_paths: bool = False  # --security-opt systempaths=unconfined: nothing masked or read-only
+    devices: tuple[DeviceMapping, ...] = ()
+    device_cgroup_rules: tuple[str, ...] = ()  # "c 42:* rmw"
+    ulimits: tuple[Ulimit, ...] = ()
+    sysctls: dict[str, str] = {}
+    init: bool = False
+    pid_mode: str = ""  # "", "host", "container:NAME"
+    ipc_mode: str = ""  # "", "private", "shareable", "host", "none", "container:NAME"
+    uts_mode: str = ""  # "", "host"
+    cgroupns_mode: str = ""  # "", "private", "host"
+    userns_mode: str = ""  # "", "host", "auto", "keep-id", a map
+    group_add: tuple[str, ...] = ()
 
 
 class LogConfig(Value, frozen=True, kw_only=True):
@@ -105,6 +171,7 @@ class ContainerSpec(Value, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     attach_stdout: bool = False  # what `docker run` asked for; only shown again
     attach_stderr: bool = False
+    tty: bool = False
     open_stdin: bool = False
     stdin_once: bool = False
     mounts: tuple[Bind | Tmpfs, ...] = ()
@@ -112,7 +179,7 @@ class ContainerSpec(Value, frozen=True, kw_only=True):
     limits: ResourceLimits = ResourceLimits()
     network: str = "none"  # a network driver's name
     read_only: bool = False
-    no_new_privs: bool = False
+    isolation: Isolation = Isolation()
     oom_score_adj: int | None = None
     extra_hosts: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()

@@ -22,6 +22,7 @@ from supervisor.lifecycle import parse_signal
 from supervisor.spec import (
     Bind,
     ContainerSpec,
+    Isolation,
     LogConfig,
     ResourceLimits,
     RestartPolicy,
@@ -155,7 +156,7 @@ def _spec(table: UnitTable) -> ContainerSpec:
         limits=_limits(table.limits),
         network=table.network,
         read_only=table.read_only,
-        no_new_privs=table.no_new_privs,
+        isolation=Isolation(no_new_privs=table.no_new_privs),
         oom_score_adj=table.oom_score_adj,
         stop_signal=_signal(table.stop.signal),
         stop_grace_s=table.stop.grace_s,

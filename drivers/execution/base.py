@@ -4,54 +4,16 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import trio
 
-# Docker's default set.
-# Source: the Engine's documentation, "Runtime privilege and Linux capabilities".
-DEFAULT_CAPABILITIES: frozenset[str] = frozenset(
-    {
-        "CAP_AUDIT_WRITE",
-        "CAP_CHOWN",
-        "CAP_DAC_OVERRIDE",
-        "CAP_FOWNER",
-        "CAP_FSETID",
-        "CAP_KILL",
-        "CAP_MKNOD",
-        "CAP_NET_BIND_SERVICE",
-        "CAP_NET_RAW",
-        "CAP_SETFCAP",
-        "CAP_SETGID",
-        "CAP_SETPCAP",
-        "CAP_SETUID",
-        "CAP_SYS_CHROOT",
-    }
+from drivers.execution.defaults import (
+    DEFAULT_CAPABILITIES,
+    DEFAULT_MASKED_PATHS,
+    DEFAULT_READONLY_PATHS,
 )
-
-# Source: OCI runtime defaults as Docker sets them; what a container must not see ...
-DEFAULT_MASKED_PATHS: tuple[str, ...] = (
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-)
-# ... and what it may read but not write.
-DEFAULT_READONLY_PATHS: tuple[str, ...] = (
-    "/proc/bus",
-    "/proc/fs",
-    "/proc/irq",
-    "/proc/sys",
-    "/proc/sysrq-trigger",
-)
+from drivers.execution.resources import DeviceRule, Limits, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,25 +29,65 @@ class MountAt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What the container's control group enforces; None is no limit.
-
-    A limit that this host cannot enforce fails the start with LimitUnavailable.
-    """
-
-    memory_bytes: int | None = None
-    memory_swap_bytes: int | None = None  # memory plus swap, as Docker counts; -1 is unlimited
-    nano_cpus: int | None = None
-    pids: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Rlimit:
     """A resource limit by its kernel name in lower case ("nofile"); -1 is unlimited."""
 
     name: str
     soft: int
     hard: int
+
+
+# Of its own, the host's, or a descriptor to join: of a namespace, or a pidfd of who is in it.
+Namespace = Literal["new", "host"] | int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Namespaces:
+    """Where a container is isolated. The mount namespace is always its own."""
+
+    pid: Namespace = "new"
+    ipc: Namespace = "new"
+    uts: Namespace = "new"
+    cgroup: Namespace = "new"
+    network: Namespace = "new"  # a new one has its loopback up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdRange:
+    """A line of /proc/PID/uid_map. Source: user_namespaces(7)."""
+
+    container_id: int
+    host_id: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdMap:
+    """The ids of a user namespace."""
+
+    uids: tuple[IdRange, ...]
+    gids: tuple[IdRange, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A device file of the container: made by its numbers, never looked up by name."""
+
+    path: str
+    kind: str  # "c" or "b"
+    major: int
+    minor: int
+    mode: int = 0o666
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowSize:
+    """Of a terminal, in characters; 0 by 0 is not known."""
+
+    rows: int = 0
+    columns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +105,18 @@ class Command:
     domainname: str = ""
     mounts: tuple[MountAt, ...] = ()  # in the order in which they are attached
     read_only: bool = False
-    host_network: bool = False  # else a network namespace of its own with loopback up ...
-    netns_fd: int | None = None  # ... or this one
+    namespaces: Namespaces = Namespaces()
+    id_map: IdMap | None = None  # a user namespace of its own with these ids
+    terminal: WindowSize | None = None  # the three streams are a terminal of the container's
     shm_size_bytes: int = 64 * 1024 * 1024
     capabilities: frozenset[str] = DEFAULT_CAPABILITIES
     no_new_privs: bool = False
+    seccomp: str = "default"  # "default", "unconfined", or a profile in Docker's JSON format
+    apparmor: str = ""  # the name of a loaded profile
+    sysctls: tuple[tuple[str, str], ...] = ()  # ("net.ipv4.ip_forward", "1")
+    devices: tuple[Device, ...] = ()  # besides those that every container has
+    device_rules: tuple[DeviceRule, ...] = ()  # besides the default's, in order
+    writable_sys: bool = False  # /sys and its control groups, as `--privileged` has it
     masked_paths: tuple[str, ...] = DEFAULT_MASKED_PATHS
     readonly_paths: tuple[str, ...] = DEFAULT_READONLY_PATHS
     rlimits: tuple[Rlimit, ...] = ()
@@ -119,7 +128,8 @@ class Command:
 class Pipes:
     """The child's ends of its three streams, and the other ends that must outlive the daemon.
 
-    The caller closes its copies once the command has started.
+    The caller closes its copies once the command has started. A command with a terminal uses none
+    of the three.
     """
 
     stdin: int
@@ -129,11 +139,29 @@ class Pipes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One more process for a running container; what it does not say is as in the container."""
+
+    key: str  # the container's
+    argv: tuple[str, ...]
+    env: tuple[str, ...]  # "NAME=value", already complete but for HOME
+    cwd: str = "/"
+    user: str = ""  # as in `Command`
+    group_add: tuple[str, ...] = ()
+    terminal: WindowSize | None = None
+    privileged: bool = False  # every capability
+    no_new_privs: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
     """What is known once the command runs. `pid` is as the host sees it."""
 
     pid: int
     start_time_ticks: int  # field 22 of /proc/pid/stat: with the pid and boot id an identity
+    terminal_fd: int | None = (
+        None  # our end of the terminal, if it has one: the receiver's to close
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,8 +210,33 @@ class ExecutionDriver(Protocol):
         """
         ...
 
+    async def exec(
+        self,
+        process: Process,
+        pipes: Pipes,
+        *,
+        task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
+    ) -> ExitStatus:
+        """Run one more process in a live container to its end; else as `run`.
+
+        It ends with its container at the latest; cancelled, it alone is killed. Raises NotRunning
+        if the container has ended, Conflict if it is paused, else as `run`.
+        """
+        ...
+
     async def kill(self, key: str, signum: signal.Signals | int) -> None:
         """Send a signal to the main process."""
+        ...
+
+    async def pause(self, key: str) -> None:
+        """Stop every process where it is; returns when all have stopped.
+
+        Idempotent. `kill` reaches a paused process when it goes on; `terminate` ends it at once.
+        """
+        ...
+
+    async def unpause(self, key: str) -> None:
+        """Let every process go on. Idempotent."""
         ...
 
     async def terminate(self, key: str) -> None:
@@ -199,6 +252,14 @@ class ExecutionDriver(Protocol):
 
     async def info(self, key: str) -> Info:
         """What the kernel knows of the container now."""
+        ...
+
+    async def stats(self, key: str) -> Usage:
+        """What the container has used and holds now."""
+        ...
+
+    async def update(self, key: str, limits: Limits) -> None:
+        """Replace its limits while it runs. Raises LimitUnavailable; then the old ones hold."""
         ...
 
     async def clean(self, key: str) -> None:

@@ -17,7 +17,7 @@ from typing import Literal
 import trio
 
 from drivers.errors import DriverError, LimitUnavailable, from_os_error
-from drivers.execution.base import Limits
+from drivers.execution.resources import Limits
 
 CPU_PERIOD_USEC = 100_000  # Docker's and the kernel's default
 REMOVE_S = 10.0

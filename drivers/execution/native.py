@@ -90,7 +90,8 @@ class NativeExecution:
     async def _spawn(self, command: Command, pipes: Pipes, group: ControlGroup) -> Spawned:
         """Execute the command in its group."""
         plan = await trio.to_thread.run_sync(make_plan, command, pipes, group)
-        netns = [] if command.netns_fd is None else [command.netns_fd]
+        network = command.namespaces.network
+        netns = [network] if isinstance(network, int) else []
         with ExitStack() as opened:
             joined = group.open_to_join()
             for fd in joined:

@@ -13,7 +13,8 @@ import trio
 
 from drivers.errors import SpawnFailed
 from drivers.execution import cgroup
-from drivers.execution.base import Limits, MountAt
+from drivers.execution.base import MountAt
+from drivers.execution.resources import Limits
 from drivers.keeper import launch
 from tests.native import Box, bind, is_dead, open_box
 

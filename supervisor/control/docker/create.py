@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from drivers.errors import InvalidRequest, NotImplementedYet
-from drivers.execution.base import DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
+from drivers.execution.defaults import DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
 from supervisor.control.context import Control
 from supervisor.control.docker.body import CreateBody, HostConfig
 from supervisor.control.docker.mounts import mounts_of
@@ -19,6 +19,7 @@ from supervisor.lifecycle import parse_signal
 from supervisor.spec import (
     DEFAULT_SHM_SIZE_BYTES,
     ContainerSpec,
+    Isolation,
     LogConfig,
     ResourceLimits,
     RestartPolicy,
@@ -163,7 +164,7 @@ def spec_of(body: CreateBody, *, name: str) -> ContainerSpec:
         limits=_limits(host),
         network=_network(host.network_mode),
         read_only=host.readonly_rootfs,
-        no_new_privs=_no_new_privs(host.security_opt or []),
+        isolation=Isolation(no_new_privs=_no_new_privs(host.security_opt or [])),
         oom_score_adj=host.oom_score_adj or None,
         extra_hosts=tuple(host.extra_hosts or ()),
         dns=tuple(host.dns or ()),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from drivers.execution.base import DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
+from drivers.execution.defaults import DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
 from supervisor.container import Container
 from supervisor.control.docker.values import ago, rfc3339
 from supervisor.spec import Bind, ContainerSpec
@@ -122,7 +122,7 @@ def _host_config(spec: ContainerSpec, default_runtime: str) -> dict[str, Any]:
         "Privileged": False,
         "PublishAllPorts": False,
         "ReadonlyRootfs": spec.read_only,
-        "SecurityOpt": ["no-new-privileges"] if spec.no_new_privs else None,
+        "SecurityOpt": ["no-new-privileges"] if spec.isolation.no_new_privs else None,
         "ShmSize": spec.shm_size_bytes,
         "Runtime": spec.execution or default_runtime,
         "Memory": limits.memory_bytes or 0,

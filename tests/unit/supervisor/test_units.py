@@ -43,7 +43,7 @@ def test_a_unit_becomes_a_spec_for_each_replica() -> None:
     assert first.limits == wanted
     assert (first.stop_signal, first.stop_grace_s) == ("SIGINT", 30)
     assert first.log[0].options == {"max-size": "10m"}
-    assert first.no_new_privs
+    assert first.isolation.no_new_privs
     assert first.restart.name == "on-failure"
     assert (db.specs[0].name, db.specs[0].rootfs, db.group) == ("db", "/srv/db", "db")
 

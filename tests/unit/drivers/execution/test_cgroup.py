@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from drivers.errors import DriverError, LimitUnavailable
-from drivers.execution.base import Limits
 from drivers.execution.cgroup import ControlGroup, Hierarchy, detect, leftovers
+from drivers.execution.resources import Limits
 
 _V1 = """31 23 0:28 / {0} rw - tmpfs tmpfs rw
 32 31 0:29 / {0}/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct

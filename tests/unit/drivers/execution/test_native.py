@@ -10,7 +10,8 @@ import pytest
 import trio
 
 from drivers.errors import LimitUnavailable, SpawnFailed
-from drivers.execution.base import Limits, Rlimit
+from drivers.execution.base import Namespaces, Rlimit
+from drivers.execution.resources import Limits
 from tests.native import bind, is_dead, open_box
 
 _DEFAULT_CAPABILITIES = "00000000a80425fb"
@@ -63,7 +64,7 @@ async def test_every_namespace_is_another_than_the_hosts(tmp_path: Path) -> None
     script = "".join(f"readlink /proc/self/ns/{name};" for name in names)
     async with open_box(tmp_path) as box:
         own = (await box.shell(script)).stdout.split()
-        shared = (await box.shell(script, host_network=True)).stdout.split()
+        shared = (await box.shell(script, namespaces=Namespaces(network="host"))).stdout.split()
     ours = [os.readlink(f"/proc/self/ns/{name}") for name in names]
     assert all(a != b for a, b in zip(own, ours, strict=True))
     assert [a == b for a, b in zip(shared, ours, strict=True)] == [n == "net" for n in names]
@@ -73,7 +74,9 @@ async def test_a_network_namespace_that_is_given_is_joined(tmp_path: Path) -> No
     async with open_box(tmp_path) as box, trio.open_nursery() as nursery:
         started, _ = await box.start(nursery, "sleep 1000000")
         netns = os.open(f"/proc/{started.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        ran = await box.run("readlink", "/proc/self/ns/net", key="guest", netns_fd=netns)
+        ran = await box.run(
+            "readlink", "/proc/self/ns/net", key="guest", namespaces=Namespaces(network=netns)
+        )
         os.close(netns)
         assert ran.stdout.strip() == os.readlink(f"/proc/{started.pid}/ns/net")
         await box.driver.terminate("box")

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from drivers.errors import InvalidRequest, SpawnFailed
-from drivers.execution.base import Command, Limits, MountAt, Pipes, Rlimit
+from drivers.execution.base import Command, MountAt, Pipes, Rlimit
 from drivers.execution.cgroup import ControlGroup, Hierarchy
 from drivers.execution.plan import explain_limit, make_plan
+from drivers.execution.resources import Limits
 from drivers.keeper.protocol import Plan
 
 _PIPES = Pipes(stdin=0, stdout=1, stderr=2, kept=(5, 6))
