@@ -21,7 +21,7 @@ from drivers.errors import (
 from drivers.execution import cgroup
 from drivers.execution.base import Command, ExitStatus, Info, Pipes, Started
 from drivers.execution.cgroup import ControlGroup, Hierarchy
-from drivers.execution.plan import explain_limit, make_plan
+from drivers.execution.plan import explain_limit, joined_namespaces, make_plan
 from drivers.keeper.client import Exit, Keeper, Spawned
 from drivers.keeper.protocol import MAX_FDS
 
@@ -89,20 +89,19 @@ class NativeExecution:
 
     async def _spawn(self, command: Command, pipes: Pipes, group: ControlGroup) -> Spawned:
         """Execute the command in its group."""
-        plan = await trio.to_thread.run_sync(make_plan, command, pipes, group)
-        network = command.namespaces.network
-        netns = [network] if isinstance(network, int) else []
+        plan, words = await trio.to_thread.run_sync(make_plan, command, pipes, group)
+        joined_fds = [fd for _, fd in joined_namespaces(command.namespaces)]
         with ExitStack() as opened:
             joined = group.open_to_join()
             for fd in joined:
                 opened.callback(os.close, fd)
-            fds = [pipes.stdin, pipes.stdout, pipes.stderr, command.root_fd, *netns]
+            fds = [pipes.stdin, pipes.stdout, pipes.stderr, command.root_fd, *joined_fds]
             fds += [mount.fd for mount in command.mounts]
             fds += [*joined, *pipes.kept]
             if len(fds) > MAX_FDS:
                 raise InvalidRequest(f"too many mounts: {len(command.mounts)}")
             try:
-                return await self._keeper.spawn(command.key, plan, fds)
+                return await self._keeper.spawn(command.key, plan, words, fds)
             except SpawnFailed as error:
                 limit = explain_limit(error)
                 if limit is not None:

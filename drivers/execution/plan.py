@@ -3,57 +3,114 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import resource
+import stat
 from collections.abc import Iterable
 
 from drivers.errors import InvalidRequest, SpawnFailed
-from drivers.execution.base import Command, Pipes
+from drivers.execution.base import Command, Device, Namespaces, Pipes
 from drivers.execution.cgroup import ControlGroup
 from drivers.execution.user import look_up
-from drivers.keeper.protocol import Plan
+from drivers.keeper.protocol import Plan, PlannedDevice, Words
 from drivers.kernel.capabilities import NUMBER_OF
+from drivers.kernel.process import CLONE
 
 _RLIMITS: dict[str, int] = {
     name.removeprefix("RLIMIT_").lower(): getattr(resource, name)
     for name in dir(resource)
     if name.startswith("RLIMIT_")
 }
+_AT_CLONE = {
+    "pid": CLONE.NEWPID,
+    "ipc": CLONE.NEWIPC,
+    "uts": CLONE.NEWUTS,
+    "network": CLONE.NEWNET,
+}
 _RLIMIT_STEP = "set rlimit "
 
 
-def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> Plan:
-    """What the child is to do; blocking, for it reads the image's files.
+def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Plan, Words]:
+    """What the process is to do; blocking, for it reads the image's files.
 
     Raises InvalidRequest for what no container can be.
     """
-    _check(command)
+    check(command)
     identity = look_up(command.root_fd, command.user, command.group_add)
     env = list(command.env)
     if not any(item.startswith("HOME=") for item in env):
         env.append(f"HOME={identity.home}")
-    return Plan(
-        argv=list(command.argv),
-        env=env,
+    ns = command.namespaces
+    plan = Plan(
+        search=search_path(command.argv[0], env),
+        own_streams=own_streams(command, pipes),
         cwd=command.cwd or "/",
         uid=identity.uid,
         gid=identity.gid,
         groups=list(identity.groups),
-        hostname=command.hostname,
         domainname=command.domainname,
-        mount_targets=[mount.target for mount in command.mounts],
+        new_namespaces=new_namespaces(ns),
+        new_cgroup_namespace=ns.cgroup == "new",
+        joined_namespaces=[int(flag) for flag, _ in joined_namespaces(ns)],
+        mount_targets=[(mount.target, _is_directory(mount.fd)) for mount in command.mounts],
+        terminal=command.terminal is not None,
         read_only=command.read_only,
-        host_network=command.namespaces.network == "host",
-        joins_network=isinstance(command.namespaces.network, int),
         shm_size_bytes=command.shm_size_bytes,
+        writable_sys=command.writable_sys,
         capabilities=sorted(_numbers(command.capabilities)),
         no_new_privs=command.no_new_privs,
+        apparmor=command.apparmor,
+        sysctls=list(command.sysctls),
+        devices=[_device(device) for device in command.devices],
         masked_paths=list(command.masked_paths),
         readonly_paths=list(command.readonly_paths),
         rlimits=[(_rlimit(limit.name), limit.soft, limit.hard) for limit in command.rlimits],
         oom_score_adj=command.oom_score_adj,
         cgroup_version=group.version,
         cgroup_hierarchies=group.hierarchies,
-        kept_pipes=len(pipes.kept),
+    )
+    return plan, Words(argv=list(command.argv), env=env, hostname=command.hostname)
+
+
+def search_path(name: str, env: list[str]) -> list[str]:
+    """The directories in which a command is looked for; none for one with a path."""
+    if "/" in name or not name:
+        return []
+    path = next((item[5:] for item in reversed(env) if item.startswith("PATH=")), "")
+    return [directory or "." for directory in path.split(":")]
+
+
+def own_streams(command: Command, pipes: Pipes) -> list[bool]:
+    """Which streams are pipes or a terminal, rather than devices of the host's."""
+    if command.terminal is not None:
+        return [True, True, True]
+    return [stat.S_ISFIFO(os.fstat(fd).st_mode) for fd in (pipes.stdin, pipes.stdout, pipes.stderr)]
+
+
+def new_namespaces(namespaces: Namespaces) -> int:
+    """The flags of clone3(2) for what is made together with the process."""
+    flags = CLONE.NEWNS
+    for kind, flag in _AT_CLONE.items():
+        if getattr(namespaces, kind) == "new":
+            flags |= flag
+    return int(flags)
+
+
+def joined_namespaces(namespaces: Namespaces) -> list[tuple[CLONE, int]]:
+    """The flag and the descriptor of each namespace that is joined."""
+    flags = {**_AT_CLONE, "cgroup": CLONE.NEWCGROUP}
+    pairs = [(flag, getattr(namespaces, kind)) for kind, flag in flags.items()]
+    return [(flag, value) for flag, value in pairs if isinstance(value, int)]
+
+
+def _is_directory(fd: int) -> bool:
+    return stat.S_ISDIR(os.fstat(fd).st_mode)
+
+
+def _device(device: Device) -> PlannedDevice:
+    kind = {"c": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}[device.kind]
+    return PlannedDevice(
+        device.path, kind | device.mode, device.major, device.minor, device.uid, device.gid
     )
 
 
@@ -71,7 +128,7 @@ def explain_limit(error: SpawnFailed) -> str | None:
     return f"{what} cannot be set: {cause} (raising it needs CAP_SYS_RESOURCE)"
 
 
-def _check(command: Command) -> None:
+def check(command: Command) -> None:
     """Refuse what cannot be passed to the kernel."""
     if not command.argv:
         raise InvalidRequest("no command specified", field="Cmd")
@@ -79,6 +136,8 @@ def _check(command: Command) -> None:
     for target in targets:
         if not target.startswith("/") or target.strip("/") == "":
             raise InvalidRequest(f"invalid mount target {target!r}: not below /")
+        if posixpath.normpath(target).lstrip("/").split("/")[0] == "proc":
+            raise InvalidRequest(f"invalid mount target {target!r}: inside /proc")
     for item in command.env:
         if "=" not in item[1:]:
             raise InvalidRequest(f"invalid environment variable: {item!r}", field="Env")

@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from signal import SIGKILL
 from typing import Any
 
@@ -23,7 +23,7 @@ from drivers.errors import (
     SpawnFailed,
 )
 from drivers.keeper import launch, protocol
-from drivers.keeper.protocol import Plan
+from drivers.keeper.protocol import Plan, Words
 
 END_S = 10.0  # the keeper kills and reaps what is left within this
 
@@ -73,13 +73,18 @@ class Keeper:
         self._sending = trio.Lock()
         self._lost = False
 
-    async def spawn(self, key: str, plan: Plan, fds: list[int]) -> Spawned:
+    async def spawn(self, key: str, plan: Plan, words: Words, fds: list[int]) -> Spawned:
         """Execute the plan's command; returns once it has been executed, and `wait` must follow.
 
         Raises SpawnFailed or one of its kinds when the process that failed has been reaped.
         Cancelled, it kills the process and reaps it.
         """
-        request = {"op": "spawn", "key": key, "plan": protocol.plan_to_json(plan)}
+        request = {
+            "op": "spawn",
+            "key": key,
+            "plan": protocol.plan_to_json(plan),
+            "words": asdict(words),
+        }
         self._ends[key] = _Awaited()
         try:
             async with self._asked(request, fds) as reply:

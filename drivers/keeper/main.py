@@ -1,71 +1,76 @@
-"""The keeper: parent of every container. One thread, the standard library, nothing to configure.
+"""The keeper: parent of every container. The standard library, nothing to configure.
 
-It forks containers, reaps them, remembers how they ended until the daemon says it knows, and
-keeps the read ends of their pipes.
+It makes containers, reaps them, remembers how they ended until the daemon says it knows, and keeps
+the read ends of their pipes. One thread has all of its state; others only wait for an exec.
 """
 
 from __future__ import annotations
 
-import gc
-import json
 import os
+import resource  # noqa: F401  # os.wait4 wants it, and there will be no file of it any more
+import select
 import selectors
 import signal
 import socket
 import sys
+from collections import deque
 from dataclasses import asdict, dataclass
-from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 from drivers.keeper import protocol
-from drivers.keeper.child import Descriptors, become_container
-from drivers.keeper.protocol import Failure, Plan
-from drivers.keeper.step import StepFailed
+from drivers.keeper.own_mounts import leave_host_mounts
+from drivers.keeper.protocol import Failure, Words
+from drivers.keeper.spawn import Spawn, SpawnThreads
 from drivers.kernel import process as p
+from drivers.kernel.program import load_routine
 
-_REPORT_BYTES = 64 * 1024
 _BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
-_NAMESPACES = p.CLONE.NEWNS | p.CLONE.NEWPID | p.CLONE.NEWUTS | p.CLONE.NEWIPC
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Child:
-    """One container's first process."""
+    """One process of ours."""
 
     key: str
     number: int  # of the spawn request
-    pid: int
-    pidfd: int
-    start_time_ticks: int
-    kept: tuple[int, ...]
-    report_fd: int | None  # open while it is being set up
-    report: bytes = b""  # which step failed; empty if none has
+    spawn: Spawn
+    is_made: bool = False  # or has failed to be
+    is_told: bool = False
+    ended: dict[str, Any] | None = None  # how, once it has been reaped
+    start_time_ticks: int = 0
+    wanted_signal: int | None = None  # asked for before there was a process
 
 
 class Keeper:
-    """The loop and its two tables: children by key until forgotten, by pid until reaped."""
+    """The loop and its tables: children by key until forgotten, and those not yet reaped."""
 
     def __init__(self, daemon: socket.socket) -> None:
         self._daemon = daemon
         self._selector = selectors.DefaultSelector()
         self._by_key: dict[str, Child] = {}
-        self._by_pid: dict[int, Child] = {}
-        self._last_capability = p.last_capability()
+        self._running: dict[int, Child] = {}  # by pid, from their exec to their end
+        self._unmade: set[Child] = set()
+        self._made: deque[Child] = deque()  # from the threads
+        self._threads = SpawnThreads(p.last_capability())
+        self._is_alone = False  # the daemon is gone
+        self._wake, self._woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def run(self) -> None:
         """Serve until the daemon is gone, then leave no container behind."""
-        wake = _watch_for_ends()
+        signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
         self._selector.register(self._daemon, selectors.EVENT_READ, self._serve)
-        self._selector.register(wake, selectors.EVENT_READ, self._reap)
+        self._selector.register(self._wake, selectors.EVENT_READ, self._look_around)
         try:
             protocol.send(self._daemon, {"event": "hello", "version": protocol.VERSION})
             while True:
                 for ready, _ in self._selector.select():
-                    ready.data(ready.fd)
+                    ready.data()
         except (ConnectionError, EOFError):
+            self._is_alone = True
             self._kill_all()
 
-    def _serve(self, _: int) -> None:
+    def _serve(self) -> None:
         """Do what one message asks for."""
         received = protocol.receive(self._daemon)
         if received is None:
@@ -73,12 +78,12 @@ class Keeper:
         request, fds = received
         match request["op"]:
             case "spawn":
-                self._spawn(request["n"], request["key"], request["plan"], fds)
+                self._spawn(request, fds)
             case "signal":
                 self._answer(request["n"], self._signal(request["key"], request["signal"]))
             case "list":
                 known = [
-                    {"key": c.key, "pid": c.pid, "start_time_ticks": c.start_time_ticks}
+                    {"key": c.key, "pid": c.spawn.pid, "start_time_ticks": c.start_time_ticks}
                     for c in self._by_key.values()
                 ]
                 self._answer(request["n"], {"containers": known})
@@ -89,67 +94,72 @@ class Keeper:
         self, number: int, result: dict[str, Any] | Failure, fds: list[int] | None = None
     ) -> None:
         if isinstance(result, Failure):
-            protocol.send(self._daemon, {"n": number, "error": asdict(result)})
+            self._tell({"n": number, "error": asdict(result)})
         else:
-            protocol.send(self._daemon, {"n": number, "ok": result}, fds)
+            self._tell({"n": number, "ok": result}, fds)
 
-    def _spawn(self, number: int, key: str, data: dict[str, Any], fds: list[int]) -> None:
-        plan = protocol.plan_from_json(data)
-        named = _name_descriptors(plan, fds)
-        report, child_report = os.pipe2(os.O_CLOEXEC)
-        flags = _NAMESPACES
-        if not plan.host_network and not plan.joins_network:
-            flags |= p.CLONE.NEWNET
-        cgroup_fd = named.cgroup[0] if plan.cgroup_version == 2 else None
-        try:
-            pid, pidfd = p.clone3(flags, exit_signal=signal.SIGCHLD, cgroup_fd=cgroup_fd)
-        except OSError as error:
-            for fd in (report, *named.kept):
-                os.close(fd)
-            self._answer(number, Failure("step", "clone3", error.errno or 0, ""))
-        else:
-            if pid == 0:
-                _in_child(plan, named, child_report, self._last_capability)
-            ticks = _start_time_ticks(pid)
-            child = Child(key, number, pid, pidfd, ticks, named.kept, report)
-            self._by_key[key] = self._by_pid[pid] = child
-            heard = partial(self._read_report, child)
-            self._selector.register(report, selectors.EVENT_READ, heard)
-        finally:
-            os.close(child_report)
-            for fd in set(fds) - set(named.kept):
-                os.close(fd)
+    def _tell(self, message: dict[str, Any], fds: list[int] | None = None) -> None:
+        if not self._is_alone:
+            protocol.send(self._daemon, message, fds)
 
-    def _read_report(self, child: Child, fd: int) -> None:
-        """Hear from a child: nothing but the end of the file if it executed its command."""
-        if child.report_fd != fd:
-            return  # it ended in the same round, and was heard then
-        data = os.read(fd, _REPORT_BYTES)
-        child.report += data
-        if data:
+    def _spawn(self, request: dict[str, Any], fds: list[int]) -> None:
+        words = Words(**request["words"])
+        spawn = Spawn(request["plan"], words, fds, lambda: self._is_made(child))
+        child = Child(request["key"], request["n"], spawn)
+        self._by_key[child.key] = child
+        self._unmade.add(child)
+        self._threads.begin(spawn)
+
+    def _is_made(self, child: Child) -> None:
+        """Called in the thread that made it."""
+        self._made.append(child)
+        os.write(self._woken, b"\0")
+
+    def _look_around(self) -> None:
+        """Processes were made, or have ended; adopted orphans among them."""
+        os.read(self._wake, 4096)
+        while self._made:
+            child = self._made.popleft()
+            child.is_made = True
+            self._settle(child)
+        while self._reap_one():
+            pass
+
+    def _settle(self, child: Child) -> None:
+        """Tell the daemon what has not been told of a process that was made, or was not to be."""
+        failure = child.spawn.outcome
+        if failure is not None:
+            if child.ended is not None or not child.spawn.pid:
+                self._unmade.discard(child)
+                self._forget(child)
+                self._answer(child.number, failure)
             return
-        self._selector.unregister(fd)
-        os.close(fd)
-        child.report_fd = None
-        if not child.report:
-            known = {"pid": child.pid, "start_time_ticks": child.start_time_ticks}
-            self._answer(child.number, known, [child.pidfd])
+        if not child.is_told:
+            self._unmade.discard(child)
+            pid = child.spawn.pid
+            if child.ended is None:
+                self._running[pid] = child
+                child.start_time_ticks = _start_time_ticks(pid)
+            known = {"pid": pid, "start_time_ticks": child.start_time_ticks}
+            self._answer(child.number, known, [child.spawn.pidfd])
+            child.is_told = True
+            if child.wanted_signal is not None and child.ended is None:
+                self._signal(child.key, child.wanted_signal)
+        if child.ended is not None:
+            self._tell(child.ended)
 
     def _signal(self, key: str, signum: int) -> dict[str, Any] | Failure:
         child = self._by_key.get(key)
-        if child is None or child.pid not in self._by_pid:
+        if child is None or child.ended is not None:
             return Failure("unknown-key", "signal", 0, key)
+        if not child.spawn.pid:
+            child.wanted_signal = signum
+            return {}
         try:
-            signal.pidfd_send_signal(child.pidfd, signum)
+            signal.pidfd_send_signal(child.spawn.pidfd, signum)
         except OSError as error:
             return Failure("step", f"signal {signum}", error.errno or 0, key)
         return {}
-
-    def _reap(self, wake: int) -> None:
-        """Collect every process that has ended, adopted orphans among them."""
-        os.read(wake, 4096)
-        while self._reap_one():
-            pass
 
     def _reap_one(self) -> bool:
         """Collect one process that has ended, if there is any."""
@@ -160,48 +170,42 @@ class Keeper:
             return False
         if ended is None:
             return False
-        child = self._by_pid.pop(ended.si_pid, None)
-        while child is not None and child.report_fd is not None:
-            self._read_report(child, child.report_fd)  # its end of the pipe is closed
-        _, status, usage = os.wait4(ended.si_pid, 0)
+        pid = ended.si_pid
+        child = self._running.pop(pid, None)
+        if child is None:
+            child = next((c for c in self._unmade if c.spawn.pid == pid), None)
+        if child is not None and not child.start_time_ticks:
+            child.start_time_ticks = _start_time_ticks(pid)
+        _, status, usage = os.wait4(pid, 0)
         if child is None:
             return True
-        if child.report:
-            self._forget(child)
-            self._answer(child.number, Failure(**json.loads(child.report)))
-            return True
-        end = {
+        child.ended = {
             "event": "exit",
             "key": child.key,
-            "pid": child.pid,
+            "pid": pid,
             "status": status,
             "cpu_usec": round((usage.ru_utime + usage.ru_stime) * 1_000_000),
             "max_rss_bytes": usage.ru_maxrss * 1024,
         }
-        protocol.send(self._daemon, end)
+        if child.is_made:
+            self._settle(child)
         return True
 
     def _forget(self, child: Child) -> None:
         """Drop what is kept of a container that has ended."""
         del self._by_key[child.key]
-        for fd in (child.pidfd, *child.kept):
+        for fd in child.spawn.kept:
             os.close(fd)
+        if child.spawn.pid:
+            os.close(child.spawn.pidfd)
 
     def _kill_all(self) -> None:
         """End every container: with its first process goes its pid namespace."""
-        for child in self._by_pid.values():
-            signal.pidfd_send_signal(child.pidfd, signal.SIGKILL)
-        while self._by_pid:
-            pid, _ = os.wait()
-            self._by_pid.pop(pid, None)
-
-
-def _watch_for_ends() -> int:
-    """A descriptor that becomes readable at each SIGCHLD."""
-    wake, woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    signal.set_wakeup_fd(woken, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    return wake
+        while self._running or self._unmade:
+            for child in (*self._running.values(), *self._unmade):
+                self._signal(child.key, signal.SIGKILL)
+            select.select([self._wake], [], [])
+            self._look_around()
 
 
 def _start_time_ticks(pid: int) -> int:
@@ -210,46 +214,16 @@ def _start_time_ticks(pid: int) -> int:
         return int(file.read().rpartition(b")")[2].split()[19])
 
 
-def _name_descriptors(plan: Plan, fds: list[int]) -> Descriptors:
-    """Tell the descriptors of a spawn apart, in the order that Plan gives."""
-    rest = iter(fds)
-    stdio = (next(rest), next(rest), next(rest))
-    root = next(rest)
-    netns = next(rest) if plan.joins_network else None
-    mounts = tuple(next(rest) for _ in plan.mount_targets)
-    groups = 1 if plan.cgroup_version == 2 else len(plan.cgroup_hierarchies)
-    cgroup = tuple(next(rest) for _ in range(groups))
-    return Descriptors(stdio, root, netns, mounts, cgroup, tuple(rest))
-
-
-def _in_child(plan: Plan, fds: Descriptors, report_fd: int, last_capability: int) -> NoReturn:
-    """Become the container, or report why not. Never returns into the keeper's loop."""
-    failure = Failure("step", "set up", 0, "")
-    try:
-        # until it is the container's own nobody may look into it, through /proc or by ptrace
-        p.prctl(p.PR.SET_DUMPABLE, 0)
-        signal.set_wakeup_fd(-1)
-        become_container(plan, fds, report_fd, last_capability)
-    except StepFailed as failed:
-        failure = failed.failure
-    except OSError as error:
-        failure = Failure("step", "set up", error.errno or 0, str(error))
-    # a bug, which must be told, and must not go on in the keeper's loop
-    except BaseException as error:  # noqa: BLE001
-        failure = Failure("step", "set up", 0, repr(error))
-    finally:
-        os.write(report_fd, json.dumps(asdict(failure)).encode())
-        os._exit(127)
-
-
 def main() -> None:
     """Serve the daemon at the socket that is descriptor argv[1]."""
     p.set_name("creche-keeper")
     p.prctl(p.PR.SET_CHILD_SUBREAPER, 1)
+    # what containers' first processes share until their exec: nobody may look into it
+    p.prctl(p.PR.SET_DUMPABLE, 0)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)  # whatever started the daemon ignored
     # the daemon decides when; its end is ours. Ignored, they would be so in every container
     signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
-    gc.disable()
-    gc.freeze()
+    leave_host_mounts()
+    load_routine()
     Keeper(socket.socket(fileno=int(sys.argv[1]))).run()

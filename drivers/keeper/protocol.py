@@ -6,7 +6,7 @@ which is then the first descriptor, and the packet holds `{"in_memfd": true}`.
 
 The daemon asks; where there is a number the answer repeats it:
 
-    {"op": "spawn", "n": 1, "key": K, "plan": PLAN}   fds as PLAN counts them
+    {"op": "spawn", "n": 1, "key": K, "plan": PLAN, "words": {...}}   fds as PLAN counts them
     {"op": "signal", "n": 2, "key": K, "signal": 9}   also while it is still being set up
     {"op": "list", "n": 3}
     {"op": "forget", "key": K}                        its end is known: drop it and its pipes
@@ -23,11 +23,12 @@ When the daemon's end closes, the keeper kills what it keeps, and ends.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 VERSION = 1
@@ -37,38 +38,77 @@ MAX_FDS = 250  # the kernel's SCM_MAX_FD is 253
 RECEIVE = (PACKET_BYTES + 4096, socket.CMSG_SPACE(4 * (MAX_FDS + 1)), socket.MSG_CMSG_CLOEXEC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """All that the child does before it executes the command. Paths are the container's.
+@dataclass(frozen=True, slots=True)
+class PlannedDevice:
+    """A device file to make; `mode` has its kind too."""
 
-    The descriptors of a spawn come in this order: stdin, stdout, stderr, root; the network
-    namespace if `joins_network`; a mount for each of `mount_targets`; for cgroup v1 the
-    group's `tasks` in each of `cgroup_hierarchies`, for v2 the control group's directory; and
-    `kept_pipes` read ends that the keeper keeps.
-    """
+    path: str
+    mode: int
+    major: int
+    minor: int
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """What a command is called with, and what its host is called."""
 
     argv: list[str]
     env: list[str]
+    hostname: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All else that a process does before it executes its command. Paths are the container's.
+
+    Containers of the same kind have the same plan: the keeper keeps what it has made of it.
+
+    The descriptors of the first process of a container come in this order: stdin, stdout, stderr,
+    root; one for each of `joined_namespaces`; if `terminal` the file system for /dev/pts; a mount
+    for each of `mount_targets`; for cgroup v1 the group's `tasks` in each of
+    `cgroup_hierarchies`, for v2 the control group's directory; and read ends that the keeper keeps.
+    Those of a process that joins (`joins_all` is not 0): stdin, stdout, stderr, a pidfd of the
+    container's first process, and the control group as above.
+    """
+
+    search: list[str]  # the directories in which the command is looked for; none: it has a path
     cwd: str
+    own_streams: list[bool]  # which of the three become the user's: pipes and terminals
     uid: int
     gid: int
     groups: list[int]
-    hostname: str
-    domainname: str
-    mount_targets: list[str]
-    read_only: bool
-    host_network: bool
-    joins_network: bool
-    shm_size_bytes: int
     capabilities: list[int]
     no_new_privs: bool
-    masked_paths: list[str]
-    readonly_paths: list[str]
-    rlimits: list[tuple[int, int, int]]  # resource number, soft, hard; -1 is unlimited
-    oom_score_adj: int | None
+    filter_text: str = ""  # the seccomp filter's instructions in base64
+    rlimits: list[tuple[int, int, int]] = field(default_factory=list)  # number, soft, hard; -1: no
+    terminal: bool = False
     cgroup_version: int
     cgroup_hierarchies: list[str]  # v1 only: controllers mounted together ("cpu,cpuacct")
-    kept_pipes: int
+    # of a process that joins
+    joins_all: int = 0  # CLONE_NEW* flags of what it has in common with the container
+    shares_memory: bool = True  # until it executes; not where the container could look into it
+    # of a container's first process
+    new_namespaces: int = 0  # CLONE_NEW* flags
+    new_cgroup_namespace: bool = False
+    joined_namespaces: list[int] = field(default_factory=list)  # CLONE_NEW* flags, one each
+    domainname: str = ""
+    mount_targets: list[tuple[str, bool]] = field(default_factory=list)  # and whether a directory
+    read_only: bool = False
+    shm_size_bytes: int = 0
+    writable_sys: bool = False
+    masked_paths: list[str] = field(default_factory=list)
+    readonly_paths: list[str] = field(default_factory=list)
+    devices: list[PlannedDevice] = field(default_factory=list)
+    sysctls: list[tuple[str, str]] = field(default_factory=list)
+    oom_score_adj: int | None = None
+    apparmor: str = ""
+
+    @property
+    def filter(self) -> bytes:
+        """The seccomp filter: an array of struct sock_filter, or nothing."""
+        return base64.b64decode(self.filter_text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +124,17 @@ class Failure:
     detail: str
 
 
-def plan_to_json(plan: Plan) -> dict[str, Any]:
-    """The plan as an object of JSON."""
-    return asdict(plan)
+def plan_to_json(plan: Plan) -> str:
+    """The plan as JSON: the same text for the same plan."""
+    fields = {name: getattr(plan, name) for name in Plan.__slots__}
+    return json.dumps({**fields, "devices": [asdict(device) for device in plan.devices]})
 
 
-def plan_from_json(data: dict[str, Any]) -> Plan:
+def plan_from_json(text: str) -> Plan:
     """The plan again."""
-    return Plan(**data)
+    fields = json.loads(text)
+    devices = [PlannedDevice(**device) for device in fields.pop("devices")]
+    return Plan(**fields, devices=devices)
 
 
 def pack(message: dict[str, Any], fds: list[int]) -> tuple[bytes, list[int], int | None]:

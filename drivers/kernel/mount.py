@@ -9,24 +9,26 @@ from __future__ import annotations
 import ctypes
 import enum
 import os
+import struct
 
 from drivers.kernel import libc as k
+from drivers.kernel.calls import Call
 from drivers.kernel.libc import libc, syscall
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 
-_OPEN_TREE_CLONE = 1
-_OPEN_TREE_CLOEXEC = os.O_CLOEXEC
-_MOVE_MOUNT_F_EMPTY_PATH = 0x04
-_MOVE_MOUNT_T_EMPTY_PATH = 0x40
-_FSOPEN_CLOEXEC = 1
-_FSMOUNT_CLOEXEC = 1
-_FSCONFIG_SET_FLAG = 0
-_FSCONFIG_SET_STRING = 1
-_FSCONFIG_SET_FD = 5
-_FSCONFIG_CMD_CREATE = 6
+OPEN_TREE_CLONE = 1
+OPEN_TREE_CLOEXEC = os.O_CLOEXEC
+MOVE_MOUNT_F_EMPTY_PATH = 0x04
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+FSOPEN_CLOEXEC = 1
+FSMOUNT_CLOEXEC = 1
+FSCONFIG_SET_FLAG = 0
+FSCONFIG_SET_STRING = 1
+FSCONFIG_SET_FD = 5
+FSCONFIG_CMD_CREATE = 6
 
 
 class MS(enum.IntFlag):
@@ -61,13 +63,8 @@ class ATTR(enum.IntFlag):
     NOEXEC = 0x8
 
 
-class _MountAttr(ctypes.Structure):
-    _fields_ = (
-        ("attr_set", ctypes.c_uint64),
-        ("attr_clr", ctypes.c_uint64),
-        ("propagation", ctypes.c_uint64),
-        ("userns_fd", ctypes.c_uint64),
-    )
+_MOUNT_ATTR = struct.Struct("=4Q")  # attr_set, attr_clr, propagation, userns_fd
+MOUNT_ATTR_BYTES = _MOUNT_ATTR.size
 
 
 _mount = libc.mount
@@ -97,34 +94,34 @@ def umount(target: str, flags: MNT = MNT(0)) -> None:
 
 def fsopen(fstype: str) -> int:
     """A context (fd) in which a new file system of `fstype` is configured. Source: fsopen(2)."""
-    return syscall(k.FSOPEN, fstype.encode(), _FSOPEN_CLOEXEC, path=fstype)
+    return syscall(Call.FSOPEN, fstype.encode(), FSOPEN_CLOEXEC, path=fstype)
 
 
 def fsconfig_string(context: int, key: str, value: str) -> None:
     """Set an option; at most 255 bytes of value reach the file system. Source: fsconfig(2)."""
     syscall(
-        k.FSCONFIG, context, _FSCONFIG_SET_STRING, key.encode(), os.fsencode(value), 0, path=key
+        Call.FSCONFIG, context, FSCONFIG_SET_STRING, key.encode(), os.fsencode(value), 0, path=key
     )
 
 
 def fsconfig_flag(context: int, key: str) -> None:
     """Set an option that has no value. Source: fsconfig(2)."""
-    syscall(k.FSCONFIG, context, _FSCONFIG_SET_FLAG, key.encode(), None, 0, path=key)
+    syscall(Call.FSCONFIG, context, FSCONFIG_SET_FLAG, key.encode(), None, 0, path=key)
 
 
 def fsconfig_fd(context: int, key: str, fd: int) -> None:
     """Set an option to an open file; overlay's layers take it since 6.13. Source: fsconfig(2)."""
-    syscall(k.FSCONFIG, context, _FSCONFIG_SET_FD, key.encode(), None, fd, path=key)
+    syscall(Call.FSCONFIG, context, FSCONFIG_SET_FD, key.encode(), None, fd, path=key)
 
 
 def fsconfig_create(context: int) -> None:
     """Make the superblock from what was configured. Source: fsconfig(2)."""
-    syscall(k.FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0)
+    syscall(Call.FSCONFIG, context, FSCONFIG_CMD_CREATE, None, None, 0)
 
 
 def fsmount(context: int, attributes: ATTR = ATTR(0)) -> int:
     """A detached mount (fd) of the configured file system. Source: fsmount(2)."""
-    return syscall(k.FSMOUNT, context, _FSMOUNT_CLOEXEC, attributes)
+    return syscall(Call.FSMOUNT, context, FSMOUNT_CLOEXEC, attributes)
 
 
 def open_tree_clone(path: str, *, dir_fd: int = AT_FDCWD, recursive: bool = False) -> int:
@@ -132,12 +129,12 @@ def open_tree_clone(path: str, *, dir_fd: int = AT_FDCWD, recursive: bool = Fals
 
     An empty path means `dir_fd` itself. Source: open_tree(2).
     """
-    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC
+    flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC
     if recursive:
         flags |= AT_RECURSIVE
     if not path:
         flags |= AT_EMPTY_PATH
-    return syscall(k.OPEN_TREE, dir_fd, os.fsencode(path), flags, path=path)
+    return syscall(Call.OPEN_TREE, dir_fd, os.fsencode(path), flags, path=path)
 
 
 def move_mount(mount_fd: int, target: str, *, dir_fd: int = AT_FDCWD) -> None:
@@ -145,8 +142,15 @@ def move_mount(mount_fd: int, target: str, *, dir_fd: int = AT_FDCWD) -> None:
 
     Source: move_mount(2).
     """
-    flags = _MOVE_MOUNT_F_EMPTY_PATH | (0 if target else _MOVE_MOUNT_T_EMPTY_PATH)
-    syscall(k.MOVE_MOUNT, mount_fd, b"", dir_fd, os.fsencode(target), flags, path=target)
+    flags = MOVE_MOUNT_F_EMPTY_PATH | (0 if target else MOVE_MOUNT_T_EMPTY_PATH)
+    syscall(Call.MOVE_MOUNT, mount_fd, b"", dir_fd, os.fsencode(target), flags, path=target)
+
+
+def mount_attr(
+    *, set_: ATTR = ATTR(0), clear: ATTR = ATTR(0), propagation: MS = MS(0), userns_fd: int = 0
+) -> bytes:
+    """A struct mount_attr. Source: mount_setattr(2)."""
+    return _MOUNT_ATTR.pack(set_, clear, propagation, userns_fd)
 
 
 def mount_setattr(
@@ -158,9 +162,9 @@ def mount_setattr(
     recursive: bool = False,
 ) -> None:
     """Change the attributes of the mount `fd`. Source: mount_setattr(2), Linux 5.12."""
-    attr = _MountAttr(set_, clear, propagation, 0)
+    attr = mount_attr(set_=set_, clear=clear, propagation=propagation)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
-    syscall(k.MOUNT_SETATTR, fd, b"", flags, ctypes.byref(attr), ctypes.sizeof(attr))
+    syscall(Call.MOUNT_SETATTR, fd, b"", flags, attr, MOUNT_ATTR_BYTES)
 
 
 def filesystem_context_message(context: int) -> str:

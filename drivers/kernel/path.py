@@ -5,11 +5,12 @@ Source: openat2(2), Linux 5.6.
 
 from __future__ import annotations
 
-import ctypes
 import enum
 import os
+import struct
 
 from drivers.kernel import libc as k
+from drivers.kernel.calls import Call
 
 
 class RESOLVE(enum.IntFlag):
@@ -22,12 +23,14 @@ class RESOLVE(enum.IntFlag):
     IN_ROOT = 0x10
 
 
-class _OpenHow(ctypes.Structure):
-    _fields_ = (
-        ("flags", ctypes.c_uint64),
-        ("mode", ctypes.c_uint64),
-        ("resolve", ctypes.c_uint64),
-    )
+_OPEN_HOW = struct.Struct("=3Q")  # flags, mode, resolve
+OPEN_HOW_BYTES = _OPEN_HOW.size
+IN_ROOT = RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS
+
+
+def open_how(flags: int, *, mode: int = 0, resolve: RESOLVE = IN_ROOT) -> bytes:
+    """A struct open_how; the descriptor will be close-on-exec. Source: openat2(2)."""
+    return _OPEN_HOW.pack(flags | os.O_CLOEXEC, mode, resolve)
 
 
 def openat2(
@@ -36,19 +39,18 @@ def openat2(
     flags: int,
     *,
     mode: int = 0,
-    resolve: RESOLVE = RESOLVE.IN_ROOT | RESOLVE.NO_MAGICLINKS,
+    resolve: RESOLVE = IN_ROOT,
 ) -> int:
     """Open `path` with `dir_fd` as the root directory: `..` and symlinks stay below it.
 
     The descriptor is close-on-exec. Raises OSError: EAGAIN if a rename raced with `..` (try
     again), ELOOP for a magic link or, with NO_SYMLINKS, any symlink.
     """
-    how = _OpenHow(flags | os.O_CLOEXEC, mode, resolve)
-    size = ctypes.sizeof(how)
+    how = open_how(flags, mode=mode, resolve=resolve)
     while True:
         try:
             return k.syscall(
-                k.OPENAT2, dir_fd, os.fsencode(path), ctypes.byref(how), size, path=path
+                Call.OPENAT2, dir_fd, os.fsencode(path), how, OPEN_HOW_BYTES, path=path
             )
         except BlockingIOError:  # a rename raced with `..`: the kernel asks to try again
             continue

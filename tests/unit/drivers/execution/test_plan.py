@@ -12,9 +12,9 @@ from drivers.execution.base import Command, MountAt, Pipes, Rlimit
 from drivers.execution.cgroup import ControlGroup, Hierarchy
 from drivers.execution.plan import explain_limit, make_plan
 from drivers.execution.resources import Limits
-from drivers.keeper.protocol import Plan
+from drivers.keeper.protocol import Plan, Words, plan_to_json
 
-_PIPES = Pipes(stdin=0, stdout=1, stderr=2, kept=(5, 6))
+_PIPES = Pipes(stdin=0, stdout=1, stderr=2)
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def root_fd(tmp_path: Path) -> Iterator[int]:
     os.close(fd)
 
 
-def _plan(root_fd: int, **options: Any) -> Plan:
+def _made(root_fd: int, **options: Any) -> tuple[Plan, Words]:
     defaults: dict[str, Any] = {"argv": ("sh",), "env": ("PATH=/bin",)}
     command = Command(key="k", root_fd=root_fd, **{**defaults, **options})
     group = ControlGroup(Hierarchy(version=2, mounts={"": Path("/x")}), "/creche", "k", Limits())
@@ -32,19 +32,30 @@ def _plan(root_fd: int, **options: Any) -> Plan:
 
 
 def test_home_is_added_unless_it_is_there(root_fd: int) -> None:
-    assert _plan(root_fd).env == ["PATH=/bin", "HOME=/"]
-    assert _plan(root_fd, env=("HOME=/h",)).env == ["HOME=/h"]
+    assert _made(root_fd)[1].env == ["PATH=/bin", "HOME=/"]
+    assert _made(root_fd, env=("HOME=/h",))[1].env == ["HOME=/h"]
+
+
+def test_a_command_without_a_slash_is_looked_for_in_its_own_path(root_fd: int) -> None:
+    assert _made(root_fd, env=("PATH=/a:", "PATH=/b::c"))[0].search == ["/b", ".", "c"]
+    assert _made(root_fd, argv=("./sh",))[0].search == []
+
+
+def test_containers_of_a_kind_have_the_same_plan(root_fd: int) -> None:
+    first, second = (
+        plan_to_json(_made(root_fd, argv=("sh", name), hostname=name)[0]) for name in ("a", "b")
+    )
+    assert first == second
 
 
 def test_capabilities_and_limits_become_numbers(root_fd: int) -> None:
-    plan = _plan(
+    plan, _ = _made(
         root_fd,
         capabilities=frozenset({"CAP_KILL", "CAP_CHOWN"}),
         rlimits=(Rlimit(name="nofile", soft=10, hard=20),),
     )
     assert plan.capabilities == [0, 5]
     assert plan.rlimits == [(7, 10, 20)]
-    assert plan.kept_pipes == 2
 
 
 @pytest.mark.parametrize(
@@ -60,11 +71,12 @@ def test_capabilities_and_limits_become_numbers(root_fd: int) -> None:
         ({"rlimits": (Rlimit(name="hair", soft=1, hard=1),)}, "invalid ulimit type: hair"),
         ({"mounts": (MountAt(fd=3, target="/"),)}, "invalid mount target '/'"),
         ({"mounts": (MountAt(fd=3, target="data"),)}, "invalid mount target 'data'"),
+        ({"mounts": (MountAt(fd=3, target="/x/../proc/1"),)}, "inside /proc"),
     ],
 )
 def test_nonsense_is_refused_by_name(root_fd: int, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
-        _plan(root_fd, **options)
+        _made(root_fd, **options)
 
 
 def test_a_limit_that_was_refused_is_named() -> None:

@@ -1,0 +1,105 @@
+"""The making of one process: its program is carried out in a thread.
+
+The thread waits for the exec, in the kernel; a process that is stuck before that (an image on a
+dead network mount) holds up nobody else.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import signal
+from _queue import SimpleQueue
+from collections.abc import Callable
+
+from drivers.keeper.prepared import Prepared, PreparedPrograms
+from drivers.keeper.protocol import Failure, Words
+from drivers.kernel import process as p
+
+_THREAD_BYTES = 256 * 1024  # of stack
+
+
+class Spawn:
+    """A process that is being made; `outcome` is set when `done` is called."""
+
+    def __init__(self, plan: str, words: Words, fds: list[int], done: Callable[[], None]) -> None:
+        self.plan = plan
+        self.words = words
+        self.kept: list[int] = []  # descriptors that are kept while the process runs
+        self.outcome: Failure | None = None  # None: the command has been executed
+        self.done = done
+        self.fds = fds
+        self._prepared: Prepared | None = None  # while it is carried out
+        self._pid = self._pidfd = 0
+
+    @property
+    def pid(self) -> int:
+        """The process as the host numbers it; 0 before there is one."""
+        prepared = self._prepared
+        return prepared.program.pid if prepared else self._pid
+
+    @property
+    def pidfd(self) -> int:
+        """Of the process, once there is one."""
+        prepared = self._prepared
+        return prepared.program.pidfd if prepared else self._pidfd
+
+    def carry_out(self, programs: PreparedPrograms) -> bool:
+        """From the plan to the exec, or to why there is none; whether the thread is spoilt."""
+        is_spoilt = False
+        try:
+            prepared = programs.take(self.plan)
+            self.kept = prepared.kept(self.fds)
+            pid_namespace = prepared.pid_namespace_fd(self.fds)
+            if pid_namespace is not None:
+                is_spoilt = True  # all later children of this thread would be born there as well
+                p.setns(pid_namespace, p.CLONE.NEWPID)
+            self.outcome = self._run(prepared)
+            programs.give_back(prepared)
+        except OSError as error:
+            self.outcome = Failure("step", "clone3", error.errno or 0, "")
+        # a bug, which must be told to whoever asked
+        except BaseException as error:  # noqa: BLE001
+            self.outcome = Failure("step", "set up", 0, repr(error))
+        for fd in set(self.fds) - set(self.kept):
+            os.close(fd)
+        return is_spoilt
+
+    def _run(self, prepared: Prepared) -> Failure | None:
+        prepared.program.prepare(())
+        self._prepared = prepared
+        try:
+            return prepared.run(self.fds, self.words)
+        finally:
+            self._pid, self._pidfd, self._prepared = self.pid, self.pidfd, None
+
+
+class SpawnThreads:
+    """Threads that make processes: as many as are at work at once, and one more for the next."""
+
+    def __init__(self, last_capability: int) -> None:
+        self._programs = PreparedPrograms(last_capability)
+        self._waiting: SimpleQueue[Spawn] = SimpleQueue()
+        self._idle = 0
+        self._lock = _thread.allocate_lock()  # of the count
+        _thread.stack_size(_THREAD_BYTES)
+
+    def begin(self, spawn: Spawn) -> None:
+        """Have a process made; `spawn.done` is called in the thread that made it."""
+        with self._lock:
+            starts_thread = self._idle == 0
+            self._idle -= not starts_thread
+        if starts_thread:
+            _thread.start_new_thread(self._work, ())
+        self._waiting.put(spawn)
+
+    def _work(self) -> None:
+        # handlers are for the main thread, and the processes inherit what is blocked here
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        is_spoilt = False
+        while not is_spoilt:
+            spawn = self._waiting.get()
+            is_spoilt = spawn.carry_out(self._programs)
+            with self._lock:
+                self._idle += not is_spoilt
+            spawn.done()
