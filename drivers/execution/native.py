@@ -6,44 +6,28 @@ import contextlib
 import os
 import signal
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
 
 import trio
 
 from drivers.errors import (
     AlreadyExists,
-    DriverError,
     InvalidRequest,
     LimitUnavailable,
     NotRunning,
     SpawnFailed,
 )
 from drivers.execution import cgroup
-from drivers.execution.base import Command, ExitStatus, Info, Pipes, Started
+from drivers.execution.base import Command, ExitStatus, Info, Pipes, Process, Started
 from drivers.execution.cgroup import ControlGroup, Hierarchy
+from drivers.execution.native_exec import Live, run_in, see_through
 from drivers.execution.plan import explain_limit, joined_namespaces, make_plan
+from drivers.execution.terminal import Terminal, new_terminal
 from drivers.keeper.client import Exit, Keeper, Spawned
 from drivers.keeper.protocol import MAX_FDS
 
-RELEASE_S = 20.0
-
-
-@dataclass(slots=True)
-class _Live:
-    """What is known of a container between its start and its end."""
-
-    group: ControlGroup
-    spawned: Spawned
-
-    def kill(self) -> None:
-        """Send SIGKILL to every process, first of all the one that takes the others along."""
-        with contextlib.suppress(ProcessLookupError):  # it has ended
-            signal.pidfd_send_signal(self.spawned.pidfd, signal.SIGKILL)
-        self.group.kill()
-
 
 class NativeExecution:
-    """Forks from the keeper. A start costs about three times the kernel's own work for it.
+    """Made by the keeper. A start costs about twice the kernel's own work for it.
 
     Needs root, and Linux 5.14.
     """
@@ -54,7 +38,7 @@ class NativeExecution:
         self._keeper = keeper
         self._hierarchy = hierarchy
         self._parent = cgroup_parent
-        self._live: dict[str, _Live | None] = {}  # None while it is being started
+        self._live: dict[str, Live | None] = {}  # None while it is being started
 
     @property
     def cgroup_version(self) -> int:
@@ -79,25 +63,31 @@ class NativeExecution:
                 group = ControlGroup(self._hierarchy, self._parent, key, command.limits)
                 held.push_async_callback(_remove, group)
                 group.create()
-                spawned = await self._spawn(command, pipes, group)
+                with _terminal_of(command) as terminal:
+                    spawned = await self._spawn(command, pipes, group, terminal)
                 held.callback(os.close, spawned.pidfd)
-                live = self._live[key] = _Live(group, spawned)
-                end = await self._see_through(key, live, task_status)
+                live = self._live[key] = Live(command, group, spawned)
+                end = await self._see_through(live, terminal, task_status)
                 return _exit_status(end, oom_killed=group.oom_kills() > 0)
         finally:
             del self._live[key]
 
-    async def _spawn(self, command: Command, pipes: Pipes, group: ControlGroup) -> Spawned:
+    async def _spawn(
+        self, command: Command, pipes: Pipes, group: ControlGroup, terminal: Terminal | None
+    ) -> Spawned:
         """Execute the command in its group."""
         plan, words = await trio.to_thread.run_sync(make_plan, command, pipes, group)
-        joined_fds = [fd for _, fd in joined_namespaces(command.namespaces)]
         with ExitStack() as opened:
             joined = group.open_to_join()
             for fd in joined:
                 opened.callback(os.close, fd)
-            fds = [pipes.stdin, pipes.stdout, pipes.stderr, command.root_fd, *joined_fds]
-            fds += [mount.fd for mount in command.mounts]
-            fds += [*joined, *pipes.kept]
+            fds = [pipes.stdin, pipes.stdout, pipes.stderr, command.root_fd]
+            kept = pipes.kept
+            if terminal is not None:
+                fds[:3], kept = [terminal.slave] * 3, (terminal.master,)
+            fds += [fd for _, fd in joined_namespaces(command.namespaces)]
+            fds += [] if terminal is None else [terminal.devpts]
+            fds += [*(mount.fd for mount in command.mounts), *joined, *kept]
             if len(fds) > MAX_FDS:
                 raise InvalidRequest(f"too many mounts: {len(command.mounts)}")
             try:
@@ -109,23 +99,26 @@ class NativeExecution:
                 raise
 
     async def _see_through(
-        self,
-        key: str,
-        live: _Live,
-        task_status: trio.TaskStatus[Started],
+        self, live: Live, terminal: Terminal | None, task_status: trio.TaskStatus[Started]
     ) -> Exit:
-        """From the start to the end; one that is not wanted any more is killed, and reaped."""
-        try:
-            pid, ticks = live.spawned.pid, live.spawned.start_time_ticks
-            task_status.started(Started(pid=pid, start_time_ticks=ticks))
-            return await self._keeper.wait(key)
-        except BaseException:  # cancelled, or the keeper is lost
-            with trio.move_on_after(RELEASE_S, shield=True):
-                live.kill()
-                await trio.lowlevel.wait_readable(live.spawned.pidfd)
-                with contextlib.suppress(DriverError):
-                    await self._keeper.wait(key)
-            raise
+        started = Started(
+            pid=live.spawned.pid,
+            start_time_ticks=live.spawned.start_time_ticks,
+            terminal_fd=None if terminal is None else terminal.master,
+        )
+        key, spawned = live.command.key, live.spawned
+        return await see_through(key, spawned, self._keeper, task_status, started, live.kill)
+
+    async def exec(
+        self,
+        process: Process,
+        pipes: Pipes,
+        *,
+        task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
+    ) -> ExitStatus:
+        live = self._of(process.key)
+        end = await run_in(live, process, pipes, self._keeper, task_status)
+        return _exit_status(end, oom_killed=False)
 
     async def kill(self, key: str, signum: signal.Signals | int) -> None:
         pidfd = self._of(key).spawned.pidfd
@@ -162,11 +155,17 @@ class NativeExecution:
         """Remove what the driver made for all containers together."""
         cgroup.remove_parent(self._hierarchy, self._parent)
 
-    def _of(self, key: str) -> _Live:
+    def _of(self, key: str) -> Live:
         live = self._live.get(key)
         if live is None:
             raise NotRunning(f"container {key} is not running")
         return live
+
+
+def _terminal_of(command: Command) -> contextlib.AbstractContextManager[Terminal | None]:
+    if command.terminal is None:
+        return contextlib.nullcontext()
+    return new_terminal(command.terminal)
 
 
 async def _remove(group: ControlGroup) -> None:

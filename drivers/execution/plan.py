@@ -6,12 +6,13 @@ import os
 import posixpath
 import resource
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from drivers.errors import InvalidRequest, SpawnFailed
-from drivers.execution.base import Command, Device, Namespaces, Pipes
+from drivers.execution.base import Command, Device, Namespaces, Pipes, Process
 from drivers.execution.cgroup import ControlGroup
-from drivers.execution.user import look_up
+from drivers.execution.defaults import ALL_CAPABILITIES
+from drivers.execution.user import Identity, look_up
 from drivers.keeper.protocol import Plan, PlannedDevice, Words
 from drivers.kernel.capabilities import NUMBER_OF
 from drivers.kernel.process import CLONE
@@ -27,6 +28,8 @@ _AT_CLONE = {
     "uts": CLONE.NEWUTS,
     "network": CLONE.NEWNET,
 }
+# What a further process has in common with the first; it is born in the pid namespace.
+_JOINED = CLONE.NEWNS | CLONE.NEWUTS | CLONE.NEWIPC | CLONE.NEWNET | CLONE.NEWCGROUP
 _RLIMIT_STEP = "set rlimit "
 
 
@@ -37,13 +40,11 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Plan
     """
     check(command)
     identity = look_up(command.root_fd, command.user, command.group_add)
-    env = list(command.env)
-    if not any(item.startswith("HOME=") for item in env):
-        env.append(f"HOME={identity.home}")
+    env = _with_home(command.env, identity)
     ns = command.namespaces
     plan = Plan(
         search=search_path(command.argv[0], env),
-        own_streams=own_streams(command, pipes),
+        own_streams=own_streams(pipes, has_terminal=command.terminal is not None),
         cwd=command.cwd or "/",
         uid=identity.uid,
         gid=identity.gid,
@@ -72,6 +73,41 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Plan
     return plan, Words(argv=list(command.argv), env=env, hostname=command.hostname)
 
 
+def make_joining_plan(
+    process: Process, command: Command, root_fd: int, pipes: Pipes, group: ControlGroup
+) -> tuple[Plan, Words]:
+    """What one more process in the container of `command`, whose root is `root_fd`, is to do."""
+    _check_words(process.argv, process.env, (process.cwd, process.user))
+    identity = look_up(root_fd, process.user, process.group_add)
+    env = _with_home(process.env, identity)
+    capabilities = ALL_CAPABILITIES if process.privileged else command.capabilities
+    can_look = "CAP_SYS_PTRACE" in command.capabilities and command.id_map is None
+    plan = Plan(
+        search=search_path(process.argv[0], env),
+        own_streams=own_streams(pipes, has_terminal=process.terminal is not None),
+        cwd=process.cwd or "/",
+        uid=identity.uid,
+        gid=identity.gid,
+        groups=list(identity.groups),
+        capabilities=sorted(_numbers(capabilities)),
+        no_new_privs=process.no_new_privs or command.no_new_privs,
+        rlimits=[(_rlimit(limit.name), limit.soft, limit.hard) for limit in command.rlimits],
+        terminal=process.terminal is not None,
+        cgroup_version=group.version,
+        cgroup_hierarchies=group.hierarchies,
+        joins_all=int(_JOINED),
+        shares_memory=not can_look,
+    )
+    return plan, Words(argv=list(process.argv), env=env)
+
+
+def _with_home(env: Iterable[str], identity: Identity) -> list[str]:
+    env = list(env)
+    if not any(item.startswith("HOME=") for item in env):
+        env.append(f"HOME={identity.home}")
+    return env
+
+
 def search_path(name: str, env: list[str]) -> list[str]:
     """The directories in which a command is looked for; none for one with a path."""
     if "/" in name or not name:
@@ -80,9 +116,9 @@ def search_path(name: str, env: list[str]) -> list[str]:
     return [directory or "." for directory in path.split(":")]
 
 
-def own_streams(command: Command, pipes: Pipes) -> list[bool]:
+def own_streams(pipes: Pipes, *, has_terminal: bool) -> list[bool]:
     """Which streams are pipes or a terminal, rather than devices of the host's."""
-    if command.terminal is not None:
+    if has_terminal:
         return [True, True, True]
     return [stat.S_ISFIFO(os.fstat(fd).st_mode) for fd in (pipes.stdin, pipes.stdout, pipes.stderr)]
 
@@ -130,19 +166,27 @@ def explain_limit(error: SpawnFailed) -> str | None:
 
 def check(command: Command) -> None:
     """Refuse what cannot be passed to the kernel."""
-    if not command.argv:
-        raise InvalidRequest("no command specified", field="Cmd")
     targets = [mount.target for mount in command.mounts]
     for target in targets:
         if not target.startswith("/") or target.strip("/") == "":
             raise InvalidRequest(f"invalid mount target {target!r}: not below /")
         if posixpath.normpath(target).lstrip("/").split("/")[0] == "proc":
             raise InvalidRequest(f"invalid mount target {target!r}: inside /proc")
-    for item in command.env:
+    _check_words(
+        command.argv,
+        command.env,
+        (command.cwd, command.hostname, command.domainname, *targets),
+    )
+
+
+def _check_words(argv: Sequence[str], env: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse what no process can be called with."""
+    if not argv:
+        raise InvalidRequest("no command specified", field="Cmd")
+    for item in env:
         if "=" not in item[1:]:
             raise InvalidRequest(f"invalid environment variable: {item!r}", field="Env")
-    names = (command.cwd, command.hostname, command.domainname)
-    for text in (*command.argv, *command.env, *names, *targets):
+    for text in (*argv, *env, *names):
         if "\0" in text:
             raise InvalidRequest(f"a NUL character in {text!r}")
         try:

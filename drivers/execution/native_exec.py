@@ -1,0 +1,137 @@
+"""One more process in a container of the native driver."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import trio
+
+from drivers.errors import DriverError, NotRunning
+from drivers.execution.base import Command, Pipes, Process, Started
+from drivers.execution.cgroup import ControlGroup
+from drivers.execution.plan import make_joining_plan
+from drivers.execution.terminal import Terminal, terminal_below
+from drivers.keeper.client import Exit, Keeper, Spawned
+
+RELEASE_S = 20.0
+
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_numbers = itertools.count(1)
+
+
+@dataclass(slots=True)
+class Live:
+    """What is known of a container between its start and its end."""
+
+    command: Command
+    group: ControlGroup
+    spawned: Spawned
+
+    def kill(self) -> None:
+        """Send SIGKILL to every process, first of all the one that takes the others along."""
+        _kill(self.spawned.pidfd)
+        self.group.kill()
+
+
+def _kill(pidfd: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
+async def run_in(
+    live: Live,
+    process: Process,
+    pipes: Pipes,
+    keeper: Keeper,
+    task_status: trio.TaskStatus[Started],
+) -> Exit:
+    """Run a process in a live container to its end; cancelled, it alone is killed."""
+    key = f"{process.key}/{next(_numbers)}"
+    with _root_of(live) as root_fd, _terminal_of(process, root_fd) as terminal:
+        ends = pipes if terminal is None else _ends_of(terminal)
+        spawned = await _spawn(key, live, process, root_fd, ends, keeper)
+    try:
+        master = None if terminal is None else terminal.master
+        started = Started(
+            pid=spawned.pid, start_time_ticks=spawned.start_time_ticks, terminal_fd=master
+        )
+        kill = partial(_kill, spawned.pidfd)
+        return await see_through(key, spawned, keeper, task_status, started, kill)
+    finally:
+        os.close(spawned.pidfd)
+
+
+def _ends_of(terminal: Terminal) -> Pipes:
+    return Pipes(stdin=terminal.slave, stdout=terminal.slave, stderr=terminal.slave)
+
+
+@contextlib.contextmanager
+def _root_of(live: Live) -> Iterator[int]:
+    """The root directory as the container's first process sees it. Raises NotRunning."""
+    try:
+        root_fd = os.open(f"/proc/{live.spawned.pid}/root", _DIRECTORY)
+    except OSError as error:
+        raise NotRunning(f"container {live.command.key} is not running") from error
+    try:
+        # only now it is sure that the number was still this process's
+        _check_alive(live)
+        yield root_fd
+    finally:
+        os.close(root_fd)
+
+
+def _check_alive(live: Live) -> None:
+    try:
+        signal.pidfd_send_signal(live.spawned.pidfd, 0)
+    except ProcessLookupError as error:
+        raise NotRunning(f"container {live.command.key} is not running") from error
+
+
+def _terminal_of(
+    process: Process, root_fd: int
+) -> contextlib.AbstractContextManager[Terminal | None]:
+    if process.terminal is None:
+        return contextlib.nullcontext()
+    return terminal_below(root_fd, process.terminal)
+
+
+async def _spawn(
+    key: str, live: Live, process: Process, root_fd: int, pipes: Pipes, keeper: Keeper
+) -> Spawned:
+    plan, words = await trio.to_thread.run_sync(
+        make_joining_plan, process, live.command, root_fd, pipes, live.group
+    )
+    groups = live.group.open_to_join()
+    try:
+        stdio = [pipes.stdin, pipes.stdout, pipes.stderr]
+        return await keeper.spawn(key, plan, words, [*stdio, live.spawned.pidfd, *groups])
+    finally:
+        for fd in groups:
+            os.close(fd)
+
+
+async def see_through(
+    key: str,
+    spawned: Spawned,
+    keeper: Keeper,
+    task_status: trio.TaskStatus[Started],
+    started: Started,
+    kill: Callable[[], None],
+) -> Exit:
+    """From the start of a process to its end; one that is not wanted any more is killed."""
+    try:
+        task_status.started(started)
+        return await keeper.wait(key)
+    except BaseException:  # cancelled, or the keeper is lost
+        with trio.move_on_after(RELEASE_S, shield=True):
+            kill()
+            await trio.lowlevel.wait_readable(spawned.pidfd)
+            with contextlib.suppress(DriverError):
+                await keeper.wait(key)
+        raise
