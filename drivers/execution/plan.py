@@ -13,7 +13,7 @@ from drivers.execution.base import Command, Device, Namespaces, Pipes, Process
 from drivers.execution.cgroup import ControlGroup
 from drivers.execution.defaults import ALL_CAPABILITIES
 from drivers.execution.user import Identity, look_up
-from drivers.keeper.protocol import Plan, PlannedDevice, Words
+from drivers.keeper.plan import ContainerPlan, JoiningPlan, PlannedDevice, Words
 from drivers.kernel.capabilities import NUMBER_OF
 from drivers.kernel.process import CLONE
 
@@ -33,7 +33,7 @@ _JOINED = CLONE.NEWNS | CLONE.NEWUTS | CLONE.NEWIPC | CLONE.NEWNET | CLONE.NEWCG
 _RLIMIT_STEP = "set rlimit "
 
 
-def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Plan, Words]:
+def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[ContainerPlan, Words]:
     """What the process is to do; blocking, for it reads the image's files.
 
     Raises InvalidRequest for what no container can be.
@@ -42,7 +42,7 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Plan
     identity = look_up(command.root_fd, command.user, command.group_add)
     env = _with_home(command.env, identity)
     ns = command.namespaces
-    plan = Plan(
+    plan = ContainerPlan(
         search=search_path(command.argv[0], env),
         own_streams=own_streams(pipes, has_terminal=command.terminal is not None),
         cwd=command.cwd or "/",
@@ -75,14 +75,14 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Plan
 
 def make_joining_plan(
     process: Process, command: Command, root_fd: int, pipes: Pipes, group: ControlGroup
-) -> tuple[Plan, Words]:
+) -> tuple[JoiningPlan, Words]:
     """What one more process in the container of `command`, whose root is `root_fd`, is to do."""
     _check_words(process.argv, process.env, (process.cwd, process.user))
     identity = look_up(root_fd, process.user, process.group_add)
     env = _with_home(process.env, identity)
     capabilities = ALL_CAPABILITIES if process.privileged else command.capabilities
     can_look = "CAP_SYS_PTRACE" in command.capabilities and command.id_map is None
-    plan = Plan(
+    plan = JoiningPlan(
         search=search_path(process.argv[0], env),
         own_streams=own_streams(pipes, has_terminal=process.terminal is not None),
         cwd=process.cwd or "/",
@@ -95,7 +95,7 @@ def make_joining_plan(
         terminal=process.terminal is not None,
         cgroup_version=group.version,
         cgroup_hierarchies=group.hierarchies,
-        joins_all=int(_JOINED),
+        namespaces=int(_JOINED),
         shares_memory=not can_look,
     )
     return plan, Words(argv=list(process.argv), env=env)

@@ -23,7 +23,7 @@ from drivers.errors import (
     SpawnFailed,
 )
 from drivers.keeper import launch, protocol
-from drivers.keeper.protocol import Plan, Words
+from drivers.keeper.plan import HostPlan, Plan, Words, to_text
 
 END_S = 10.0  # the keeper kills and reaps what is left within this
 
@@ -79,12 +79,8 @@ class Keeper:
         Raises SpawnFailed or one of its kinds when the process that failed has been reaped.
         Cancelled, it kills the process and reaps it.
         """
-        request = {
-            "op": "spawn",
-            "key": key,
-            "plan": protocol.plan_to_json(plan),
-            "words": asdict(words),
-        }
+        plan_text = to_text(plan)
+        request = {"op": "spawn", "key": key, "plan": plan_text, "words": asdict(words)}
         self._ends[key] = _Awaited()
         try:
             async with self._asked(request, fds) as reply:
@@ -97,9 +93,33 @@ class Keeper:
         except BaseException:
             self._ends.pop(key, None)
             raise
-        return Spawned(
-            pid=message["pid"], start_time_ticks=message["start_time_ticks"], pidfd=reply.fds[0]
-        )
+        return _spawned(message, reply.fds)
+
+    async def spawn_host(self, key: str, plan: HostPlan, words: Words, fds: list[int]) -> Spawned:
+        """Execute a program of the host's, in this process's mount namespace; else as `spawn`.
+
+        `fds` are the three streams and the plan's mounts.
+        """
+        namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return await self.spawn(key, plan, words, [*fds[:3], namespace, *fds[3:]])
+        finally:
+            os.close(namespace)
+
+    async def adopt(self, key: str, pid: int, kept: tuple[int, ...] = ()) -> Spawned:
+        """Watch an orphan that a child of the keeper has left to it; `wait` must follow.
+
+        It may have ended a moment ago. `kept` are pipes that the keeper keeps. Raises
+        SpawnFailed if there is no such orphan. To be shielded: it is not undone.
+        """
+        self._ends[key] = _Awaited()
+        try:
+            async with self._asked({"op": "adopt", "key": key, "pid": pid}, list(kept)) as reply:
+                message = _result(await reply.wait())
+        except BaseException:
+            self._ends.pop(key, None)
+            raise
+        return _spawned(message, reply.fds)
 
     async def _abandon(self, key: str, reply: _Awaited) -> None:
         """See to the end of a process that nobody wants any more."""
@@ -184,6 +204,10 @@ class Keeper:
             return
         awaited.message, awaited.fds = message, fds
         awaited.arrived.set()
+
+
+def _spawned(message: dict[str, Any], fds: list[int]) -> Spawned:
+    return Spawned(pid=message["pid"], start_time_ticks=message["start_time_ticks"], pidfd=fds[0])
 
 
 def _result(message: dict[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from drivers.keeper import protocol
+from drivers.keeper import plan
 from drivers.keeper.protocol import Failure
 from drivers.kernel.calls import Call
 from drivers.kernel.mount import AT_FDCWD
 from drivers.kernel.program import ANY_ERROR, Label, Program, Result, Slot, Value, Words
+
+STEP = "exec"
 
 _AT_SYMLINK_NOFOLLOW = 0x100
 _STAT_BYTES = 256  # more than struct stat has
@@ -36,7 +38,7 @@ class Execution:
     argv: Slot
     env: Slot
 
-    def values(self, words: protocol.Words) -> Iterator[tuple[Slot, Value]]:
+    def values(self, words: plan.Words) -> Iterator[tuple[Slot, Value]]:
         """What the slots hold for a run."""
         yield self.argv, _vector(words.argv)
         yield self.env, _vector(words.env)
@@ -59,7 +61,7 @@ class Execution:
 
 def execute(program: Program, search: list[str]) -> Execution:
     """Execute the command: looked for in directories, or if there are none as it is named."""
-    program.step("exec")
+    program.step(STEP)
     argv, env = program.slot(), program.slot()
     attempts = []
     for _ in search or [""]:

@@ -2,39 +2,76 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 from drivers.keeper import command, dev, process, rootfs
-from drivers.keeper.command import Execution
-from drivers.keeper.protocol import Plan
-from drivers.keeper.slots import ContainerSlots
-from drivers.kernel.program import Program
+from drivers.keeper.plan import ContainerPlan, Words
+from drivers.keeper.recipe import slots
+from drivers.kernel.process import CLONE
+from drivers.kernel.program import Program, Slot, Value
 
 
-def container_program(
-    program: Program, plan: Plan, slots: ContainerSlots, last_capability: int
-) -> Execution:
-    """What becomes of a new process in new namespaces, by the plan."""
-    process.begin(program)
-    process.join_control_groups(program, plan, slots.cgroup)
-    process.enter_namespaces(program, plan, slots.joined)
-    process.set_names(program, plan, slots.hostname, slots.hostname_bytes)
-    root = rootfs.enter_root(program, slots.root)
-    guard = rootfs.guard_proc(program, root)
-    new_dev = dev.make_dev(program)
-    rootfs.mount_dev(program, root, new_dev)
-    dev.mount_below(program, new_dev, plan, slots.terminals)
-    rootfs.mount_sys(program, root, plan)
-    rootfs.attach_mounts(program, root, plan, slots.mounts)
-    proc = rootfs.mount_proc(program, root, new_dev, guard)
-    process.write_to_proc(program, plan, proc)
-    rootfs.cover_paths(program, root, plan, new_dev)
-    dev.make_devices(program, root, plan.devices)
-    if plan.terminal:
-        dev.bind_console(program, new_dev, slots.stdio[0])
-        process.take_terminal(program, slots.stdio[0])
-    process.change_directory(program, root, plan.cwd, make=True)
-    if plan.read_only:
-        rootfs.protect_root(program, root)
-    process.place_streams(program, plan, slots.stdio)
-    process.set_limits(program, plan.rlimits)
-    process.drop_privileges(program, plan, last_capability)
-    return command.execute(program, plan.search)
+class ContainerRecipe:
+    """A new process in new namespaces."""
+
+    def __init__(self, plan: ContainerPlan, last_capability: int) -> None:
+        self.program = program = Program()
+        self._plan = plan
+        self._stdio = slots(program, 3)
+        self._root = program.slot()
+        self._joined = slots(program, len(plan.joined_namespaces))
+        self._terminals = slots(program, int(plan.terminal))
+        self._mounts = slots(program, len(plan.mount_targets))
+        self._groups = slots(program, plan.group_count)
+        self._hostname, self._hostname_bytes = slots(program, 2)
+        self.clone_flags = int(plan.new_namespaces | CLONE.VM)
+        self._build(last_capability)
+        self.execution = command.execute(program, plan.search)
+
+    def _build(self, last_capability: int) -> None:
+        program, plan = self.program, self._plan
+        process.begin(program)
+        process.join_control_groups(program, plan, self._groups)
+        process.enter_namespaces(program, plan, self._joined)
+        process.set_names(program, plan, self._hostname, self._hostname_bytes)
+        root = rootfs.enter_root(program, self._root)
+        guard = rootfs.guard_proc(program, root)
+        new_dev = dev.make_dev(program)
+        rootfs.mount_dev(program, root, new_dev)
+        dev.mount_below(program, new_dev, plan, self._terminals)
+        rootfs.mount_sys(program, root, plan)
+        rootfs.attach_mounts(program, root, plan, self._mounts)
+        proc = rootfs.mount_proc(program, root, new_dev, guard)
+        process.write_to_proc(program, plan, proc)
+        rootfs.cover_paths(program, root, plan, new_dev)
+        dev.make_devices(program, root, plan.devices)
+        if plan.terminal:
+            dev.bind_console(program, new_dev, self._stdio[0])
+            process.take_terminal(program, self._stdio[0])
+        process.change_directory(program, root, plan.cwd, make=True)
+        if plan.read_only:
+            rootfs.protect_root(program, root)
+        process.place_streams(program, plan, self._stdio)
+        process.set_limits(program, plan.rlimits)
+        process.drop_privileges(program, plan, last_capability)
+
+    def _in_order(self) -> tuple[Slot, ...]:
+        first = (*self._stdio, self._root, *self._joined, *self._terminals)
+        return (*first, *self._mounts, *self._groups)
+
+    def values(self, fds: list[int], words: Words) -> Iterator[tuple[Slot, Value]]:
+        yield from zip(self._in_order(), fds, strict=False)  # those left over are kept
+        name = os.fsencode(words.hostname)
+        yield self._hostname, name
+        yield self._hostname_bytes, len(name)
+
+    def kept(self, fds: list[int]) -> list[int]:
+        return fds[len(self._in_order()) :]
+
+    def group_fd(self, fds: list[int]) -> int | None:
+        return fds[len(self._in_order()) - 1] if self._plan.cgroup_version == 2 else None
+
+    def pid_namespace_fd(self, fds: list[int]) -> int | None:
+        kinds = self._plan.joined_namespaces
+        return fds[4 + kinds.index(CLONE.NEWPID)] if CLONE.NEWPID in kinds else None

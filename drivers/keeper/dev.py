@@ -7,13 +7,13 @@ import os
 import stat
 
 from drivers.keeper import steps
-from drivers.keeper.protocol import Plan, PlannedDevice
+from drivers.keeper.plan import ContainerPlan, PlannedDevice
 from drivers.kernel import mount as m
 from drivers.kernel.calls import Call
 from drivers.kernel.program import Argument, Program, Result
 
-TTY_GID = 5  # devpts gives terminals to this group, as every distribution has it
-DEVPTS_OPTIONS = {"newinstance": "", "ptmxmode": "0666", "mode": "0620", "gid": str(TTY_GID)}
+_TTY_GID = 5  # devpts gives terminals to this group, as every distribution has it
+_DEVPTS_OPTIONS = {"ptmxmode": "0666", "mode": "0620", "gid": str(_TTY_GID)}
 _MEMORY_DEVICES = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}  # minors of major 1
 _LINKS = {
     "fd": "/proc/self/fd",
@@ -43,10 +43,12 @@ def make_dev(program: Program) -> Result:
     return dev
 
 
-def mount_below(program: Program, dev: Argument, plan: Plan, terminals: Argument | None) -> None:
+def mount_below(
+    program: Program, dev: Argument, plan: ContainerPlan, given: tuple[Argument, ...]
+) -> None:
     """Mount /dev/pts (the one given, if it is) and /dev/shm."""
     program.step("mount devpts")
-    pts = terminals or steps.file_system(program, "devpts", _NO_PROGRAMS, DEVPTS_OPTIONS)
+    (pts,) = given or (steps.file_system(program, "devpts", _NO_PROGRAMS, _DEVPTS_OPTIONS),)
     steps.attach(program, pts, dev, "pts")
     program.step("mount shm")
     size = {"mode": "1777", "size": str(plan.shm_size_bytes)}

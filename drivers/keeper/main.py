@@ -6,6 +6,7 @@ the read ends of their pipes. One thread has all of its state; others only wait 
 
 from __future__ import annotations
 
+import errno
 import os
 import resource  # noqa: F401  # os.wait4 wants it, and there will be no file of it any more
 import select
@@ -14,16 +15,18 @@ import signal
 import socket
 import sys
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from drivers.keeper import protocol
 from drivers.keeper.own_mounts import leave_host_mounts
-from drivers.keeper.protocol import Failure, Words
+from drivers.keeper.plan import Words
+from drivers.keeper.protocol import Failure
 from drivers.keeper.spawn import Spawn, SpawnThreads
 from drivers.kernel import process as p
 from drivers.kernel.program import load_routine
 
+_ORPHANS = 64  # so many that have ended can still be adopted
 _BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
 
 
@@ -33,12 +36,24 @@ class Child:
 
     key: str
     number: int  # of the spawn request
-    spawn: Spawn
+    spawn: Spawn | Orphan
     is_made: bool = False  # or has failed to be
     is_told: bool = False
     ended: dict[str, Any] | None = None  # how, once it has been reaped
     start_time_ticks: int = 0
     wanted_signal: int | None = None  # asked for before there was a process
+
+
+@dataclass(slots=True, eq=False)
+class Orphan:
+    """A process of somebody else's making that is ours now."""
+
+    pid: int
+    pidfd: int
+    start_time_ticks: int
+    kept: list[int] = field(default_factory=list)
+    ended: dict[str, Any] | None = None
+    outcome: None = None  # it has executed its command long ago
 
 
 class Keeper:
@@ -51,6 +66,7 @@ class Keeper:
         self._running: dict[int, Child] = {}  # by pid, from their exec to their end
         self._unmade: set[Child] = set()
         self._made: deque[Child] = deque()  # from the threads
+        self._orphans: deque[Orphan] = deque(maxlen=_ORPHANS)  # that have ended
         self._threads = SpawnThreads(p.last_capability())
         self._is_alone = False  # the daemon is gone
         self._wake, self._woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -79,6 +95,8 @@ class Keeper:
         match request["op"]:
             case "spawn":
                 self._spawn(request, fds)
+            case "adopt":
+                self._adopt(request["n"], request["key"], request["pid"], fds)
             case "signal":
                 self._answer(request["n"], self._signal(request["key"], request["signal"]))
             case "list":
@@ -109,6 +127,26 @@ class Keeper:
         self._by_key[child.key] = child
         self._unmade.add(child)
         self._threads.begin(spawn)
+
+    def _adopt(self, number: int, key: str, pid: int, kept: list[int]) -> None:
+        """Take up an orphan as if it had been made here; one that has ended is told of at once."""
+        ended = next((orphan for orphan in reversed(self._orphans) if orphan.pid == pid), None)
+        if _parent_of(pid) == os.getpid() and pid not in self._running:
+            orphan = Orphan(pid, os.pidfd_open(pid), _start_time_ticks(pid), kept)
+        elif ended is not None:
+            orphan = ended
+            orphan.kept = kept
+            self._orphans.remove(orphan)
+        else:
+            for fd in kept:
+                os.close(fd)
+            self._answer(number, Failure("step", "adopt process", errno.ESRCH, str(pid)))
+            return
+        child = Child(key, number, orphan, is_made=True, start_time_ticks=orphan.start_time_ticks)
+        self._by_key[key] = child
+        if orphan.ended is not None:
+            child.ended = {**orphan.ended, "key": key}
+        self._settle(child)
 
     def _is_made(self, child: Child) -> None:
         """Called in the thread that made it."""
@@ -176,20 +214,29 @@ class Keeper:
             child = next((c for c in self._unmade if c.spawn.pid == pid), None)
         if child is not None and not child.start_time_ticks:
             child.start_time_ticks = _start_time_ticks(pid)
+        # who it was is kept for a while: it may be adopted yet
+        orphan = None if child else Orphan(pid, os.pidfd_open(pid), _start_time_ticks(pid))
         _, status, usage = os.wait4(pid, 0)
-        if child is None:
-            return True
-        child.ended = {
+        end = {
             "event": "exit",
-            "key": child.key,
             "pid": pid,
             "status": status,
             "cpu_usec": round((usage.ru_utime + usage.ru_stime) * 1_000_000),
             "max_rss_bytes": usage.ru_maxrss * 1024,
         }
-        if child.is_made:
-            self._settle(child)
+        if child is not None:
+            child.ended = {**end, "key": child.key}
+            if child.is_made:
+                self._settle(child)
+        elif orphan is not None:
+            orphan.ended = end
+            self._keep(orphan)
         return True
+
+    def _keep(self, orphan: Orphan) -> None:
+        if len(self._orphans) == _ORPHANS:
+            os.close(self._orphans.popleft().pidfd)
+        self._orphans.append(orphan)
 
     def _forget(self, child: Child) -> None:
         """Drop what is kept of a container that has ended."""
@@ -212,6 +259,15 @@ def _start_time_ticks(pid: int) -> int:
     """Field 22 of /proc/PID/stat. Source: proc_pid_stat(5)."""
     with open(f"/proc/{pid}/stat", "rb") as file:
         return int(file.read().rpartition(b")")[2].split()[19])
+
+
+def _parent_of(pid: int) -> int:
+    """Field 4 of /proc/PID/stat, or 0 if there is no such process. Source: proc_pid_stat(5)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
 
 
 def main() -> None:

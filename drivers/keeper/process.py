@@ -8,7 +8,7 @@ import socket
 import struct
 
 from drivers.keeper import steps
-from drivers.keeper.protocol import Plan
+from drivers.keeper.plan import ContainerPlan, ProcessPlan
 from drivers.kernel.calls import Call
 from drivers.kernel.path import RESOLVE
 from drivers.kernel.process import CLONE, PR, capability_words
@@ -37,7 +37,7 @@ def begin(program: Program) -> None:
     program.call(Call.UMASK, 0)
 
 
-def join_control_groups(program: Program, plan: Plan, groups: tuple[Argument, ...]) -> None:
+def join_control_groups(program: Program, plan: ProcessPlan, groups: tuple[Argument, ...]) -> None:
     """On v1 enter the groups; on v2 the process was born in its own."""
     if plan.cgroup_version == 1:
         for name, fd in zip(plan.cgroup_hierarchies, groups, strict=True):
@@ -45,7 +45,7 @@ def join_control_groups(program: Program, plan: Plan, groups: tuple[Argument, ..
             program.call(Call.WRITE, fd, b"0", 1)
 
 
-def enter_namespaces(program: Program, plan: Plan, joined: tuple[Argument, ...]) -> None:
+def enter_namespaces(program: Program, plan: ContainerPlan, joined: tuple[Argument, ...]) -> None:
     """Join the namespaces given, hide the control groups above, and bring up the loopback."""
     for kind, fd in zip(plan.joined_namespaces, joined, strict=True):
         if kind == CLONE.NEWPID:
@@ -68,7 +68,7 @@ def _bring_up_loopback(program: Program) -> None:
     program.call(Call.IOCTL, sock, _SIOCSIFFLAGS, request)
 
 
-def set_names(program: Program, plan: Plan, hostname: Slot, length: Slot) -> None:
+def set_names(program: Program, plan: ContainerPlan, hostname: Slot, length: Slot) -> None:
     """The host's and the domain's name, if they are the container's own."""
     if not plan.new_namespaces & CLONE.NEWUTS:
         return
@@ -79,7 +79,7 @@ def set_names(program: Program, plan: Plan, hostname: Slot, length: Slot) -> Non
         program.call(Call.SETDOMAINNAME, data, len(data))
 
 
-def write_to_proc(program: Program, plan: Plan, proc: Result) -> None:
+def write_to_proc(program: Program, plan: ContainerPlan, proc: Result) -> None:
     """What is set through /proc: by the mount that was made here, and never through a link."""
     for name, value in plan.sysctls:
         program.step(f"set sysctl {name}")
@@ -108,16 +108,22 @@ def change_directory(program: Program, root: Argument, path: str, *, make: bool)
     program.call(Call.FCHDIR, place)
 
 
-def place_streams(program: Program, plan: Plan, stdio: tuple[Argument, ...]) -> None:
-    """Put the streams at 0, 1, 2 and close everything else; last of all that needs descriptors.
+def place_streams(program: Program, plan: ProcessPlan, stdio: tuple[Argument, ...]) -> None:
+    """Give the streams to the user, who may open /dev/stdout again, and put them at 0, 1, 2.
 
-    Pipes and terminals are given to the user, who may open /dev/stdout again.
+    Last of all that needs descriptors.
     """
     program.step("place standard streams")
     for fd, is_own in zip(stdio, plan.own_streams, strict=True):
         if plan.uid and is_own:
             ids = (plan.uid, _KEEP)
             program.call(Call.FCHOWNAT, fd, b"", *ids, _AT_EMPTY_PATH, unless=ANY_ERROR)
+    place_at_standard(program, stdio)
+
+
+def place_at_standard(program: Program, stdio: tuple[Argument, ...]) -> None:
+    """Put the streams at 0, 1, 2 and close everything else."""
+    program.step("place standard streams")
     # first out of the way: a stream may have come as 0, 1 or 2
     high = [program.call(Call.FCNTL, fd, _F_DUPFD_CLOEXEC, _FIRST_NOT_STANDARD) for fd in stdio]
     for number, copy in enumerate(high):
@@ -138,7 +144,7 @@ def set_limits(program: Program, rlimits: list[tuple[int, int, int]]) -> None:
         program.call(Call.PRLIMIT64, 0, number, Words((soft, hard)), 0)
 
 
-def drop_privileges(program: Program, plan: Plan, last_capability: int) -> None:
+def drop_privileges(program: Program, plan: ProcessPlan, last_capability: int) -> None:
     """Become the user, with the capabilities given, no way to others, and the system call filter.
 
     A filter needs CAP_SYS_ADMIN or no_new_privs: it comes before the first is lost, or last.
@@ -161,11 +167,16 @@ def drop_privileges(program: Program, plan: Plan, last_capability: int) -> None:
     program.call(Call.PRCTL, PR.SET_KEEPCAPS, 0, 0, 0, 0)
     program.call(Call.PRCTL, PR.CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0)
     program.call(Call.CAPSET, *capability_words(known if plan.uid == 0 else ()))
+    end(program)
+    if plan.filter and plan.no_new_privs:
+        _set_filter(program, plan.filter)
+
+
+def end(program: Program) -> None:
+    """What is as a command expects it; nothing but its execution comes after."""
     program.call(Call.UMASK, 0o022)
     # no signal has a handler here: those that come now do what they will do to the command
     program.call(Call.RT_SIGPROCMASK, signal.SIG_SETMASK, bytes(_SIGSET_BYTES), 0, _SIGSET_BYTES)
-    if plan.filter and plan.no_new_privs:
-        _set_filter(program, plan.filter)
 
 
 def _set_filter(program: Program, instructions: bytes) -> None:

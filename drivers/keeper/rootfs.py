@@ -11,7 +11,7 @@ import os
 
 from drivers.keeper import steps
 from drivers.keeper.own_mounts import SCAFFOLD
-from drivers.keeper.protocol import Plan
+from drivers.keeper.plan import ContainerPlan
 from drivers.kernel import mount as m
 from drivers.kernel.calls import Call
 from drivers.kernel.program import Argument, Label, Program, Result
@@ -69,7 +69,7 @@ def mount_dev(program: Program, root: Result, dev: Argument) -> None:
     steps.attach(program, dev, _mount_point(program, root, "dev"))
 
 
-def mount_sys(program: Program, root: Result, plan: Plan) -> None:
+def mount_sys(program: Program, root: Result, plan: ContainerPlan) -> None:
     """Mount /sys and the container's own control groups, read-only unless it may write them."""
     attributes = steps.NO_FILES if plan.writable_sys else steps.NO_FILES_READ_ONLY
     program.step("mount sysfs")
@@ -94,7 +94,9 @@ def mount_sys(program: Program, root: Result, plan: Plan) -> None:
         steps.set_attributes(program, top, set_=m.ATTR.RDONLY)
 
 
-def attach_mounts(program: Program, root: Result, plan: Plan, mounts: tuple[Argument, ...]) -> None:
+def attach_mounts(
+    program: Program, root: Result, plan: ContainerPlan, mounts: tuple[Argument, ...]
+) -> None:
     """Attach the mounts that the container was asked to have, in their order."""
     for fd, (target, is_directory) in zip(mounts, plan.mount_targets, strict=True):
         program.step(f"mount {target}")
@@ -104,7 +106,7 @@ def attach_mounts(program: Program, root: Result, plan: Plan, mounts: tuple[Argu
         steps.attach(program, fd, make(program, root, target))
 
 
-def cover_paths(program: Program, root: Result, plan: Plan, dev: Argument) -> None:
+def cover_paths(program: Program, root: Result, plan: ContainerPlan, dev: Argument) -> None:
     """Hide what the container must not see, and write-protect what it may only read."""
     for path in plan.masked_paths:
         program.step(f"mask {path}")

@@ -12,8 +12,10 @@ import signal
 from _queue import SimpleQueue
 from collections.abc import Callable
 
-from drivers.keeper.prepared import Prepared, PreparedPrograms
-from drivers.keeper.protocol import Failure, Words
+from drivers.keeper.plan import Words
+from drivers.keeper.prepared import PreparedPrograms, carry_out
+from drivers.keeper.protocol import Failure
+from drivers.keeper.recipe import Recipe
 from drivers.kernel import process as p
 
 _THREAD_BYTES = 256 * 1024  # of stack
@@ -29,33 +31,33 @@ class Spawn:
         self.outcome: Failure | None = None  # None: the command has been executed
         self.done = done
         self.fds = fds
-        self._prepared: Prepared | None = None  # while it is carried out
+        self._recipe: Recipe | None = None  # while it is carried out
         self._pid = self._pidfd = 0
 
     @property
     def pid(self) -> int:
         """The process as the host numbers it; 0 before there is one."""
-        prepared = self._prepared
-        return prepared.program.pid if prepared else self._pid
+        recipe = self._recipe
+        return recipe.program.pid if recipe else self._pid
 
     @property
     def pidfd(self) -> int:
         """Of the process, once there is one."""
-        prepared = self._prepared
-        return prepared.program.pidfd if prepared else self._pidfd
+        recipe = self._recipe
+        return recipe.program.pidfd if recipe else self._pidfd
 
     def carry_out(self, programs: PreparedPrograms) -> bool:
         """From the plan to the exec, or to why there is none; whether the thread is spoilt."""
         is_spoilt = False
         try:
-            prepared = programs.take(self.plan)
-            self.kept = prepared.kept(self.fds)
-            pid_namespace = prepared.pid_namespace_fd(self.fds)
+            recipe = programs.take(self.plan)
+            self.kept = recipe.kept(self.fds)
+            pid_namespace = recipe.pid_namespace_fd(self.fds)
             if pid_namespace is not None:
                 is_spoilt = True  # all later children of this thread would be born there as well
                 p.setns(pid_namespace, p.CLONE.NEWPID)
-            self.outcome = self._run(prepared)
-            programs.give_back(prepared)
+            self.outcome = self._run(recipe)
+            programs.give_back(self.plan, recipe)
         except OSError as error:
             self.outcome = Failure("step", "clone3", error.errno or 0, "")
         # a bug, which must be told to whoever asked
@@ -65,13 +67,13 @@ class Spawn:
             os.close(fd)
         return is_spoilt
 
-    def _run(self, prepared: Prepared) -> Failure | None:
-        prepared.program.prepare(())
-        self._prepared = prepared
+    def _run(self, recipe: Recipe) -> Failure | None:
+        recipe.program.prepare(())  # forgets the last one's pid
+        self._recipe = recipe
         try:
-            return prepared.run(self.fds, self.words)
+            return carry_out(recipe, self.fds, self.words)
         finally:
-            self._pid, self._pidfd, self._prepared = self.pid, self.pidfd, None
+            self._pid, self._pidfd, self._recipe = self.pid, self.pidfd, None
 
 
 class SpawnThreads:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from drivers.errors import InvalidRequest, SpawnFailed
-from drivers.execution.base import Command, MountAt, Pipes, Rlimit
+from drivers.execution.base import Command, Device, MountAt, Pipes, Rlimit
 from drivers.execution.cgroup import ControlGroup, Hierarchy
 from drivers.execution.plan import explain_limit, make_plan
 from drivers.execution.resources import Limits
-from drivers.keeper.protocol import Plan, Words, plan_to_json
+from drivers.keeper.plan import ContainerPlan, Words, from_text, to_text
 
 _PIPES = Pipes(stdin=0, stdout=1, stderr=2)
 
@@ -24,7 +24,7 @@ def root_fd(tmp_path: Path) -> Iterator[int]:
     os.close(fd)
 
 
-def _made(root_fd: int, **options: Any) -> tuple[Plan, Words]:
+def _made(root_fd: int, **options: Any) -> tuple[ContainerPlan, Words]:
     defaults: dict[str, Any] = {"argv": ("sh",), "env": ("PATH=/bin",)}
     command = Command(key="k", root_fd=root_fd, **{**defaults, **options})
     group = ControlGroup(Hierarchy(version=2, mounts={"": Path("/x")}), "/creche", "k", Limits())
@@ -43,9 +43,15 @@ def test_a_command_without_a_slash_is_looked_for_in_its_own_path(root_fd: int) -
 
 def test_containers_of_a_kind_have_the_same_plan(root_fd: int) -> None:
     first, second = (
-        plan_to_json(_made(root_fd, argv=("sh", name), hostname=name)[0]) for name in ("a", "b")
+        to_text(_made(root_fd, argv=("sh", name), hostname=name)[0]) for name in ("a", "b")
     )
     assert first == second
+
+
+def test_a_plan_is_the_same_after_its_journey(root_fd: int) -> None:
+    device = Device(path="/dev/x", kind="c", major=1, minor=3)
+    plan, _ = _made(root_fd, devices=(device,), sysctls=(("net.a", "1"),))
+    assert to_text(from_text(to_text(plan))) == to_text(plan)
 
 
 def test_capabilities_and_limits_become_numbers(root_fd: int) -> None:
