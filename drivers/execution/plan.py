@@ -96,7 +96,7 @@ def make_joining_plan(
         cgroup_version=group.version,
         cgroup_hierarchies=group.hierarchies,
         namespaces=int(_JOINED),
-        shares_memory=not can_look,
+        is_watched=can_look,
     )
     return plan, Words(argv=list(process.argv), env=env)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from drivers.keeper import command, dev, process, rootfs
 from drivers.keeper.plan import ContainerPlan, Words
@@ -14,6 +14,8 @@ from drivers.kernel.program import Program, Slot, Value
 
 class ContainerRecipe:
     """A new process in new namespaces."""
+
+    prelude: Program | None = None
 
     def __init__(self, plan: ContainerPlan, last_capability: int) -> None:
         self.program = program = Program()
@@ -55,6 +57,8 @@ class ContainerRecipe:
         process.place_streams(program, plan, self._stdio)
         process.set_limits(program, plan.rlimits)
         process.drop_privileges(program, plan, last_capability)
+        process.end(program)
+        process.set_late_filter(program, plan)
 
     def _in_order(self) -> tuple[Slot, ...]:
         first = (*self._stdio, self._root, *self._joined, *self._terminals)
@@ -65,6 +69,9 @@ class ContainerRecipe:
         name = os.fsencode(words.hostname)
         yield self._hostname, name
         yield self._hostname_bytes, len(name)
+
+    def prelude_values(self, fds: list[int], spared: int) -> Iterable[tuple[Slot, Value]]:
+        return ()
 
     def kept(self, fds: list[int]) -> list[int]:
         return fds[len(self._in_order()) :]

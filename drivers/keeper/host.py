@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from drivers.keeper import command, process
 from drivers.keeper.plan import HostPlan, Words
@@ -16,6 +16,8 @@ from drivers.kernel.program import Program, Slot, Value
 
 class HostRecipe:
     """A process in the host's mount namespace, or in a copy of it with mounts of its own."""
+
+    prelude: Program | None = None
 
     def __init__(self, plan: HostPlan, last_capability: int) -> None:
         self.program = program = Program()
@@ -48,6 +50,9 @@ class HostRecipe:
 
     def values(self, fds: list[int], words: Words) -> Iterator[tuple[Slot, Value]]:
         yield from zip((*self._stdio, self._namespace, *self._mounts), fds, strict=True)
+
+    def prelude_values(self, fds: list[int], spared: int) -> Iterable[tuple[Slot, Value]]:
+        return ()
 
     def kept(self, fds: list[int]) -> list[int]:
         return []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 from drivers.keeper import command, process, steps
 from drivers.keeper.plan import JoiningPlan, Words
@@ -15,34 +16,32 @@ from drivers.kernel.program import Program, Slot, Value
 
 
 class JoiningRecipe:
-    """A process that is born in the container's pid namespace and joins the others."""
+    """A process that is born in the container's pid namespace and joins the others there."""
+
+    prelude: Program | None = None
 
     def __init__(self, plan: JoiningPlan, last_capability: int) -> None:
         self.program = program = Program()
         self._plan = plan
-        self._stdio = slots(program, 3)
-        self._container = program.slot()
-        self._groups = slots(program, plan.group_count)
-        self.clone_flags = int(CLONE.VM) if plan.shares_memory else 0
-        self._build(last_capability)
-        self.execution = command.execute(program, plan.search)
-
-    def _build(self, last_capability: int) -> None:
-        program, plan = self.program, self._plan
+        self._fds = _Descriptors(program, plan)
+        self.clone_flags = int(CLONE.VM)
         process.begin(program)
-        process.join_control_groups(program, plan, self._groups)
-        program.step("join namespaces")
-        program.call(Call.SETNS, self._container, plan.namespaces)
-        root = program.call(Call.OPENAT, AT_FDCWD, b"/", steps.DIRECTORY | os.O_CLOEXEC)
         if plan.terminal:
-            process.take_terminal(program, self._stdio[0])
-        process.change_directory(program, root, plan.cwd, make=False)
-        process.place_streams(program, plan, self._stdio)
+            process.take_terminal(program, self._fds.stdio[0])
+        process.join_control_groups(program, plan, self._fds.groups)
+        _join(program, plan, self._fds)
+        process.place_streams(program, plan, self._fds.stdio)
         process.set_limits(program, plan.rlimits)
         process.drop_privileges(program, plan, last_capability)
+        process.end(program)
+        process.set_late_filter(program, plan)
+        self.execution = command.execute(program, plan.search)
 
     def values(self, fds: list[int], words: Words) -> Iterator[tuple[Slot, Value]]:
-        yield from zip((*self._stdio, self._container, *self._groups), fds, strict=True)
+        yield from zip(self._fds.in_order(), fds, strict=True)
+
+    def prelude_values(self, fds: list[int], spared: int) -> Iterable[tuple[Slot, Value]]:
+        return ()
 
     def kept(self, fds: list[int]) -> list[int]:
         return []
@@ -52,3 +51,70 @@ class JoiningRecipe:
 
     def pid_namespace_fd(self, fds: list[int]) -> int | None:
         return fds[3]
+
+
+class WatchedJoiningRecipe(JoiningRecipe):
+    """The same where the container may look into every process that it sees (CAP_SYS_PTRACE).
+
+    The thread that makes the process joins and drops privileges first, for itself alone: what the
+    container can see then has no more than the container, and nothing of the keeper's memory. It
+    does not enter the control groups, where it could be stopped, or be killed with the keeper.
+    """
+
+    def __init__(self, plan: JoiningPlan, last_capability: int) -> None:
+        self.prelude = prelude = Program()
+        self.program = program = Program()
+        self._plan = plan
+        self._fds = _Descriptors(prelude, plan)
+        self._groups = slots(program, plan.group_count if plan.cgroup_version == 1 else 0)
+        gaps = [slots(prelude, 2) for _ in range(len(self._groups) + 2)]
+        self._gaps = tuple((first, last) for first, last in gaps)
+        self.clone_flags = 0
+        self._build_prelude(prelude, last_capability)
+        prelude.finish()
+        process.begin(program)
+        process.join_control_groups(program, plan, self._groups)
+        if plan.terminal:
+            process.take_terminal(program, 0)
+        process.set_limits(program, plan.rlimits)
+        process.end(program)
+        self.execution = command.execute(program, plan.search)
+
+    def _build_prelude(self, program: Program, last_capability: int) -> None:
+        plan = self._plan
+        program.step("leave the keeper")
+        program.call(Call.UNSHARE, CLONE.FS | CLONE.FILES)
+        _join(program, plan, self._fds)
+        process.place_streams(program, plan, self._fds.stdio, closing=self._gaps)
+        process.drop_privileges(program, plan, last_capability)
+        process.set_late_filter(program, plan)
+
+    def values(self, fds: list[int], words: Words) -> Iterator[tuple[Slot, Value]]:
+        yield from zip(self._groups, fds[4:], strict=False)
+
+    def prelude_values(self, fds: list[int], spared: int) -> Iterator[tuple[Slot, Value]]:
+        yield from zip(self._fds.in_order(), fds, strict=True)
+        # what is closed is all between the descriptors that are still needed
+        kept = [2, *sorted((spared, *fds[4 : 4 + len(self._groups)])), process.CLOSE_ALL + 1]
+        for gap, (first, last) in zip(self._gaps, pairwise(kept), strict=True):
+            yield from zip(gap, (first + 1, last - 1), strict=True)
+
+
+class _Descriptors:
+    """The slots of what the plan's descriptors are."""
+
+    def __init__(self, program: Program, plan: JoiningPlan) -> None:
+        self.stdio = slots(program, 3)
+        self.container = program.slot()
+        self.groups = slots(program, plan.group_count)
+
+    def in_order(self) -> tuple[Slot, ...]:
+        return (*self.stdio, self.container, *self.groups)
+
+
+def _join(program: Program, plan: JoiningPlan, fds: _Descriptors) -> None:
+    """Enter the namespaces and the working directory."""
+    program.step("join namespaces")
+    program.call(Call.SETNS, fds.container, plan.namespaces)
+    root = program.call(Call.OPENAT, AT_FDCWD, b"/", steps.DIRECTORY | os.O_CLOEXEC)
+    process.change_directory(program, root, plan.cwd, make=False)

@@ -54,6 +54,13 @@ class Orphan:
     kept: list[int] = field(default_factory=list)
     ended: dict[str, Any] | None = None
     outcome: None = None  # it has executed its command long ago
+    is_done: bool = True
+
+    def settle(self) -> None:
+        """There is nothing to let go of."""
+
+    def hold_pidfd(self) -> None:
+        """It is held from the beginning."""
 
 
 class Keeper:
@@ -65,7 +72,6 @@ class Keeper:
         self._by_key: dict[str, Child] = {}
         self._running: dict[int, Child] = {}  # by pid, from their exec to their end
         self._unmade: set[Child] = set()
-        self._made: deque[Child] = deque()  # from the threads
         self._orphans: deque[Orphan] = deque(maxlen=_ORPHANS)  # that have ended
         self._threads = SpawnThreads(p.last_capability())
         self._is_alone = False  # the daemon is gone
@@ -122,7 +128,7 @@ class Keeper:
 
     def _spawn(self, request: dict[str, Any], fds: list[int]) -> None:
         words = Words(**request["words"])
-        spawn = Spawn(request["plan"], words, fds, lambda: self._is_made(child))
+        spawn = Spawn(request["plan"], words, fds, wake_fd=self._woken)
         child = Child(request["key"], request["n"], spawn)
         self._by_key[child.key] = child
         self._unmade.add(child)
@@ -148,18 +154,14 @@ class Keeper:
             child.ended = {**orphan.ended, "key": key}
         self._settle(child)
 
-    def _is_made(self, child: Child) -> None:
-        """Called in the thread that made it."""
-        self._made.append(child)
-        os.write(self._woken, b"\0")
-
     def _look_around(self) -> None:
         """Processes were made, or have ended; adopted orphans among them."""
         os.read(self._wake, 4096)
-        while self._made:
-            child = self._made.popleft()
-            child.is_made = True
-            self._settle(child)
+        for child in [child for child in self._unmade if child.spawn.is_done]:
+            if not child.is_made:
+                child.is_made = True
+                child.spawn.settle()
+                self._settle(child)
         while self._reap_one():
             pass
 
@@ -194,7 +196,8 @@ class Keeper:
             child.wanted_signal = signum
             return {}
         try:
-            signal.pidfd_send_signal(child.spawn.pidfd, signum)
+            # nobody else reaps it: the number is still its own
+            os.kill(child.spawn.pid, signum)
         except OSError as error:
             return Failure("step", f"signal {signum}", error.errno or 0, key)
         return {}
@@ -212,6 +215,8 @@ class Keeper:
         child = self._running.pop(pid, None)
         if child is None:
             child = next((c for c in self._unmade if c.spawn.pid == pid), None)
+            if child is not None:
+                child.spawn.hold_pidfd()
         if child is not None and not child.start_time_ticks:
             child.start_time_ticks = _start_time_ticks(pid)
         # who it was is kept for a while: it may be adopted yet

@@ -97,7 +97,7 @@ class JoiningPlan(ProcessPlan):
     """
 
     namespaces: int  # CLONE_NEW* flags of what it has in common, besides the pid namespace
-    shares_memory: bool  # with the keeper until it executes: not where the container could look
+    is_watched: bool  # the container may look into processes that it sees
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
 from collections import OrderedDict
 
@@ -9,11 +10,13 @@ from drivers.keeper import plan as plans
 from drivers.keeper.command import STEP
 from drivers.keeper.container import ContainerRecipe
 from drivers.keeper.host import HostRecipe
-from drivers.keeper.joining import JoiningRecipe
+from drivers.keeper.joining import JoiningRecipe, WatchedJoiningRecipe
 from drivers.keeper.plan import ContainerPlan, HostPlan, JoiningPlan, Words
 from drivers.keeper.protocol import Failure
 from drivers.keeper.recipe import Recipe
 from drivers.kernel import process as p
+from drivers.kernel.memory import keep_from_children
+from drivers.kernel.program import load_routine
 
 KEPT = 32  # programs; each has some 50 KB
 
@@ -26,17 +29,30 @@ def prepare(text: str, last_capability: int) -> Recipe:
         case ContainerPlan() as plan:
             recipe: Recipe = ContainerRecipe(plan, last_capability)
         case JoiningPlan() as plan:
-            recipe = JoiningRecipe(plan, last_capability)
+            joining = WatchedJoiningRecipe if plan.is_watched else JoiningRecipe
+            recipe = joining(plan, last_capability)
         case HostPlan() as plan:
             recipe = HostRecipe(plan, last_capability)
     recipe.program.finish()
     return recipe
 
 
-def carry_out(recipe: Recipe, fds: list[int], words: Words) -> Failure | None:
-    """Make a process; None if it executed its command. Raises OSError if there is none."""
+def carry_out(recipe: Recipe, fds: list[int], words: Words, spared: int) -> Failure | None:
+    """Make a process; None if it executed its command. Raises OSError if there is none.
+
+    `spared` is a descriptor that the thread needs afterwards.
+    """
     program = recipe.program
     program.prepare((*recipe.values(fds, words), *recipe.execution.values(words)))
+    if recipe.prelude is not None:
+        recipe.prelude.prepare(recipe.prelude_values(fds, spared))
+        # the process will run on the routine and its program; this thread's registers point to
+        # memory of its own, which the kernel may look at
+        keep_from_children((load_routine()[1], program.span, _own_memory()))
+        recipe.prelude.run_here()
+        failed = recipe.prelude.failed()
+        if failed is not None:
+            return Failure("step", failed.step, failed.errno, failed.detail)
     flags = int(_ALWAYS) | recipe.clone_flags
     group_fd = recipe.group_fd(fds)
     program.run(p.clone_args(flags, exit_signal=signal.SIGCHLD, cgroup_fd=group_fd))
@@ -46,6 +62,12 @@ def carry_out(recipe: Recipe, fds: list[int], words: Words) -> Failure | None:
     if failed.step == STEP:
         return recipe.execution.failure(program, words.argv[0])
     return Failure("step", failed.step, failed.errno, failed.detail)
+
+
+def _own_memory() -> tuple[int, int]:
+    """A part of this thread's stack: glibc has what belongs to a thread at its top."""
+    ident = _thread.get_ident()
+    return ident, ident + 1
 
 
 class PreparedPrograms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -20,12 +21,15 @@ _TIOCSCTTY = 0x540E
 _F_DUPFD_CLOEXEC = 1030
 _AT_EMPTY_PATH = 0x1000
 _FIRST_NOT_STANDARD = 3
-_CLOSE_ALL = 0xFFFFFFFF
+CLOSE_ALL = 0xFFFFFFFF
 _SECCOMP_SET_MODE_FILTER = 1
 _AMBIENT_CLEAR_ALL = 4
 _SIGSET_BYTES = 8
 _FILTER_BYTES = 8  # of one instruction of a filter
 _KEEP = -1
+
+Ranges = tuple[tuple[Argument, Argument], ...]  # of descriptors, first and last
+ALL_BUT_STANDARD: Ranges = ((_FIRST_NOT_STANDARD, CLOSE_ALL),)
 _BENEATH = RESOLVE.BENEATH | RESOLVE.NO_MAGICLINKS | RESOLVE.NO_XDEV
 _SELF = "thread-self"  # a link that procfs itself makes
 
@@ -108,7 +112,12 @@ def change_directory(program: Program, root: Argument, path: str, *, make: bool)
     program.call(Call.FCHDIR, place)
 
 
-def place_streams(program: Program, plan: ProcessPlan, stdio: tuple[Argument, ...]) -> None:
+def place_streams(
+    program: Program,
+    plan: ProcessPlan,
+    stdio: tuple[Argument, ...],
+    closing: Ranges = ALL_BUT_STANDARD,
+) -> None:
     """Give the streams to the user, who may open /dev/stdout again, and put them at 0, 1, 2.
 
     Last of all that needs descriptors.
@@ -118,17 +127,23 @@ def place_streams(program: Program, plan: ProcessPlan, stdio: tuple[Argument, ..
         if plan.uid and is_own:
             ids = (plan.uid, _KEEP)
             program.call(Call.FCHOWNAT, fd, b"", *ids, _AT_EMPTY_PATH, unless=ANY_ERROR)
-    place_at_standard(program, stdio)
+    place_at_standard(program, stdio, closing)
 
 
-def place_at_standard(program: Program, stdio: tuple[Argument, ...]) -> None:
-    """Put the streams at 0, 1, 2 and close everything else."""
+def place_at_standard(
+    program: Program,
+    stdio: tuple[Argument, ...],
+    closing: Ranges = ALL_BUT_STANDARD,
+) -> None:
+    """Put the streams at 0, 1, 2 and close the ranges of descriptors: everything else."""
     program.step("place standard streams")
     # first out of the way: a stream may have come as 0, 1 or 2
     high = [program.call(Call.FCNTL, fd, _F_DUPFD_CLOEXEC, _FIRST_NOT_STANDARD) for fd in stdio]
     for number, copy in enumerate(high):
         program.call(Call.DUP3, copy, number, 0)
-    program.call(Call.CLOSE_RANGE, _FIRST_NOT_STANDARD, _CLOSE_ALL, 0)
+    for first, last in closing:
+        # a range of none is an error
+        program.call(Call.CLOSE_RANGE, first, last, 0, unless=errno.EINVAL)
 
 
 def take_terminal(program: Program, terminal: Argument) -> None:
@@ -167,7 +182,10 @@ def drop_privileges(program: Program, plan: ProcessPlan, last_capability: int) -
     program.call(Call.PRCTL, PR.SET_KEEPCAPS, 0, 0, 0, 0)
     program.call(Call.PRCTL, PR.CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0)
     program.call(Call.CAPSET, *capability_words(known if plan.uid == 0 else ()))
-    end(program)
+
+
+def set_late_filter(program: Program, plan: ProcessPlan) -> None:
+    """The filter of a process that has no_new_privs: when nothing is left but the command."""
     if plan.filter and plan.no_new_privs:
         _set_filter(program, plan.filter)
 

@@ -13,12 +13,17 @@ from drivers.kernel.program import Program, Slot, Value
 class Recipe(Protocol):
     """The way from a plan to a process; one file for each kind of plan."""
 
+    prelude: Program | None  # for the thread itself, which cannot do anything else afterwards
     program: Program
     execution: Execution
     clone_flags: int
 
     def values(self, fds: list[int], words: Words) -> Iterable[tuple[Slot, Value]]:
         """What the program's slots hold for a run, but for the command's."""
+        ...
+
+    def prelude_values(self, fds: list[int], spared: int) -> Iterable[tuple[Slot, Value]]:
+        """What the prelude's slots hold; `spared` is a descriptor that the thread goes on using."""
         ...
 
     def kept(self, fds: list[int]) -> list[int]:

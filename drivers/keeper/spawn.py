@@ -10,7 +10,6 @@ import _thread
 import os
 import signal
 from _queue import SimpleQueue
-from collections.abc import Callable
 
 from drivers.keeper.plan import Words
 from drivers.keeper.prepared import PreparedPrograms, carry_out
@@ -22,17 +21,20 @@ _THREAD_BYTES = 256 * 1024  # of stack
 
 
 class Spawn:
-    """A process that is being made; `outcome` is set when `done` is called."""
+    """A process that is being made; `outcome` is set when `is_done` is."""
 
-    def __init__(self, plan: str, words: Words, fds: list[int], done: Callable[[], None]) -> None:
+    def __init__(self, plan: str, words: Words, fds: list[int], *, wake_fd: int) -> None:
         self.plan = plan
         self.words = words
         self.kept: list[int] = []  # descriptors that are kept while the process runs
+        self.is_done = False
         self.outcome: Failure | None = None  # None: the command has been executed
-        self.done = done
         self.fds = fds
+        self._wake_fd = wake_fd  # is written to when it is done
         self._recipe: Recipe | None = None  # while it is carried out
         self._pid = self._pidfd = 0
+        self._has_own_descriptors = False  # the thread that makes it
+        self._held_pidfd = 0
 
     @property
     def pid(self) -> int:
@@ -43,8 +45,26 @@ class Spawn:
     @property
     def pidfd(self) -> int:
         """Of the process, once there is one."""
+        if self._has_own_descriptors:
+            return self._held_pidfd
         recipe = self._recipe
         return recipe.program.pidfd if recipe else self._pidfd
+
+    def done(self) -> None:
+        """Tell the main thread."""
+        self.is_done = True
+        os.write(self._wake_fd, b"\0")
+
+    def settle(self) -> None:
+        """In the main thread, once it is made: let go of what only the process needed."""
+        for fd in set(self.fds) - set(self.kept):
+            os.close(fd)
+        self.hold_pidfd()
+
+    def hold_pidfd(self) -> None:
+        """In the main thread, before it is reaped: have a pidfd of it."""
+        if self._has_own_descriptors and self.pid and not self._held_pidfd:
+            self._held_pidfd = os.pidfd_open(self.pid)  # what clone3 gave goes with the thread
 
     def carry_out(self, programs: PreparedPrograms) -> bool:
         """From the plan to the exec, or to why there is none; whether the thread is spoilt."""
@@ -52,6 +72,7 @@ class Spawn:
         try:
             recipe = programs.take(self.plan)
             self.kept = recipe.kept(self.fds)
+            self._has_own_descriptors = recipe.prelude is not None
             pid_namespace = recipe.pid_namespace_fd(self.fds)
             if pid_namespace is not None:
                 is_spoilt = True  # all later children of this thread would be born there as well
@@ -63,15 +84,13 @@ class Spawn:
         # a bug, which must be told to whoever asked
         except BaseException as error:  # noqa: BLE001
             self.outcome = Failure("step", "set up", 0, repr(error))
-        for fd in set(self.fds) - set(self.kept):
-            os.close(fd)
         return is_spoilt
 
     def _run(self, recipe: Recipe) -> Failure | None:
         recipe.program.prepare(())  # forgets the last one's pid
         self._recipe = recipe
         try:
-            return carry_out(recipe, self.fds, self.words)
+            return carry_out(recipe, self.fds, self.words, self._wake_fd)
         finally:
             self._pid, self._pidfd, self._recipe = self.pid, self.pidfd, None
 
@@ -87,7 +106,7 @@ class SpawnThreads:
         _thread.stack_size(_THREAD_BYTES)
 
     def begin(self, spawn: Spawn) -> None:
-        """Have a process made; `spawn.done` is called in the thread that made it."""
+        """Have a process made; `spawn.is_done` tells when."""
         with self._lock:
             starts_thread = self._idle == 0
             self._idle -= not starts_thread

@@ -22,6 +22,12 @@ def check(result: int, *, path: str | bytes | None = None) -> int:
     raise OSError(number, os.strerror(number), os.fsdecode(path))
 
 
+def raw_syscall(number: int, *arguments: int) -> int:
+    """What the kernel answers to words: -errno for a failure. Source: syscall(2)."""
+    result = _syscall(ctypes.c_long(number), *map(ctypes.c_ulong, arguments))
+    return -ctypes.get_errno() if result == -1 else int(result)
+
+
 def check_raw(result: int) -> int:
     """`result` of a system call made without the C library, or the OSError that it tells of."""
     if result < 0:

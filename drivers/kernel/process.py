@@ -22,6 +22,8 @@ class CLONE(enum.IntFlag):
     """Flags of clone3(2) and unshare(2)."""
 
     VM = 0x100
+    FS = 0x200
+    FILES = 0x400
     PIDFD = 0x1000
     VFORK = 0x4000
     PARENT_SETTID = 0x100000

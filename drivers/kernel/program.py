@@ -35,7 +35,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from drivers.kernel import routine
-from drivers.kernel.libc import check_raw
+from drivers.kernel.libc import check_raw, raw_syscall
 
 ANY_ERROR = -1
 MAX_CALLS = 4096
@@ -104,8 +104,11 @@ class Failed:
 
 
 @cache
-def load_routine() -> Callable[[int], int]:
-    """What carries programs out. Raises KeyError on a machine that has no routine, OSError."""
+def load_routine() -> tuple[Callable[[int], int], tuple[int, int]]:
+    """What carries programs out, and where it is.
+
+    Raises KeyError on a machine that has no routine, OSError.
+    """
     return routine.load()
 
 
@@ -240,7 +243,37 @@ class Program:
         header = (self._base + _CLONE_ARGS_AT, 8 * len(words), self._base + _CALLS_AT, 0)
         _HEADER.pack_into(self._memory, 0, *header)
         struct.pack_into(f"={len(words)}Q", self._memory, _CLONE_ARGS_AT, *words)
-        check_raw(load_routine()(self._base))
+        routine_, _ = load_routine()
+        check_raw(routine_(self._base))
+
+    def run_here(self, after_each: Callable[[str], None] | None = None) -> None:
+        """Carry the list out in this thread, call by call, but for what only a process can do.
+
+        `after_each` hears the name of each call's step, when it has returned. Raises no error of a
+        call: `failed` tells. Slow beside `run`.
+        """
+        at = self._base + _CALLS_AT
+        end = self._base + self._next
+        while at < end:
+            _WORD.pack_into(self._memory, _PRESENT_AT, at)
+            offset = at - self._base
+            number, *places, _, then, otherwise, expected = _CALL.unpack_from(self._memory, offset)
+            arguments = (_WORD.unpack_from(self._memory, p - self._base)[0] for p in places)
+            result = raw_syscall(number, *arguments)
+            _SIGNED.pack_into(self._memory, offset + _RESULT_AT, result)
+            if after_each is not None:
+                after_each(self._notes[(offset - _CALLS_AT) // _CALL_BYTES][0])
+            if -_MAX_ERRNO <= result < 0:
+                if expected not in (1, result):
+                    return
+                at = otherwise
+            else:
+                at = then
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """Where its memory begins and ends."""
+        return self._base, self._base + _MEMORY_BYTES
 
     @property
     def pid(self) -> int:

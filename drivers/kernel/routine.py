@@ -42,8 +42,10 @@ _mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.
 _MAP_FAILED = 2 ** (8 * ctypes.sizeof(ctypes.c_void_p)) - 1
 
 
-def load() -> Callable[[int], int]:
-    """The routine of this machine as a function of a header's address; it is never unloaded.
+def load() -> tuple[Callable[[int], int], tuple[int, int]]:
+    """The routine of this machine as a function of a header's address, and where it is.
+
+    It is never unloaded.
 
     From a file in memory, mapped to be read and executed: at no time it can be written as well.
     While it runs other threads do too. Raises KeyError for a machine that has none, OSError.
@@ -59,4 +61,5 @@ def load() -> Callable[[int], int]:
     if address == _MAP_FAILED:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), "mmap")
-    return ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)(address)
+    function = ctypes.CFUNCTYPE(ctypes.c_long, ctypes.c_void_p)(address)
+    return function, (address, address + len(instructions))

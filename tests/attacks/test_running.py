@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sysconfig
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from drivers.execution import cgroup
 from drivers.execution.base import MountAt
 from drivers.execution.resources import Limits
 from drivers.keeper import launch
+from tests.attacks.interpreter import lend_interpreter, libraries, standard_library
 from tests.native import Box, bind, is_dead, open_box
 
 _SHEBANG = """#!/proc/self/exe
@@ -38,34 +37,18 @@ def _digest(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def _libraries(binary: str) -> list[str]:
-    """What the dynamic loader needs to run a binary, itself included."""
-    told = subprocess.run(["ldd", binary], check=True, capture_output=True, text=True).stdout
-    return [word for word in told.split() if word.startswith("/")]
-
-
-def _lend_interpreter(root: Path) -> None:
-    """Put all that the attacker wants for running the host's interpreter into the image."""
-    for library in _libraries(launch.interpreter()):
-        copy = root / library.lstrip("/")
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(Path(library).read_bytes())
-        copy.chmod(0o755)
-
-
 async def _run_shebang(box: Box) -> str:
-    await trio.to_thread.run_sync(_lend_interpreter, box.root)
+    await trio.to_thread.run_sync(lend_interpreter, box.root)
     entry = box.root / "entry"
     entry.write_text(_SHEBANG)
     entry.chmod(0o755)
-    stdlib = sysconfig.get_path("stdlib")
-    with bind(Path(stdlib), stdlib) as mount:
+    with standard_library() as mount:
         return (await box.run("/entry", mounts=(mount,))).stdout
 
 
 async def test_an_entrypoint_cannot_overwrite_what_started_it(tmp_path: Path) -> None:
     """ATTACKS 1."""
-    host = [launch.interpreter(), *_libraries(launch.interpreter())]
+    host = [launch.interpreter(), *libraries(launch.interpreter())]
     before = [_digest(path) for path in host]
     async with open_box(tmp_path) as box:
         keeper = f"/proc/{box.keeper.pid}/exe"
