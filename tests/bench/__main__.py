@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import daemons, native, runtimes
+from tests.bench import daemons, native, runtimes, trace
 from tests.bench.figures import Figure, table, verdicts
 from tests.bench.setup import Missing, Setup
 from tests.rootfs import make_busybox_root
@@ -28,6 +28,7 @@ SUBJECTS: dict[str, Callable[[Setup], list[Figure]]] = {
     "crun": runtimes.crun,
     "runc": runtimes.runc,
     "native": native.native,
+    "trace": trace.trace,
     "creched": daemons.measure_creched,
     "dockerd": daemons.measure_dockerd,
 }

@@ -12,10 +12,9 @@ import psutil
 
 from tests.bench.api import Api
 from tests.bench.engines import Engine, creched, dockerd
-from tests.bench.figures import IDLE_CONTAINERS, Figure, median_figure
+from tests.bench.figures import IDLE_CONTAINERS, PARALLEL, Figure, median_figure
 from tests.bench.setup import Setup
 
-PARALLEL = 50
 LEAST_RUNS = 5
 IDLE_S = 10.0
 SETTLE_S = 2.0

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+PARALLEL = 50
+_PARALLEL = f"{PARALLEL} starts at once"
 IDLE_CONTAINERS = 200  # measured, for a budget that is told for a thousand
 
 
@@ -69,6 +71,18 @@ RULES: tuple[_Rule, ...] = (
         "x",
         lambda of: of("dockerd", "start") / of("creched", "start"),
         lambda ratio: ratio >= 25,
+    ),
+    (
+        f"{PARALLEL} starts at once at least 15 x dockerd's rate",
+        "x",
+        lambda of: of("dockerd", _PARALLEL) / of("creched", _PARALLEL),
+        lambda ratio: ratio >= 15,
+    ),
+    (
+        "exec at most 2 x a bare nsenter",
+        "x",
+        lambda of: of("native", "exec") / of("nsenter", "exec"),
+        lambda ratio: ratio <= 2,
     ),
     (
         "json-file at least 5 x dockerd's lines/s",

@@ -2,40 +2,84 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import trio
 
 from drivers import registry
-from drivers.execution.base import Command, ExecutionDriver, Pipes
+from drivers.execution.base import Command, ExecutionDriver, Pipes, Process, Started
 from drivers.keeper.client import open_keeper
 from drivers.storage.base import StorageDriver
 from tests.bench.figures import Figure, median_figure
-from tests.bench.setup import WARM_UP, Setup
+from tests.bench.setup import WARM_UP, Setup, need, times_in_private_mounts
 
 _BASE, _KEY = "base", "bench"
 
 
 def native(setup: Setup) -> list[Figure]:
-    """From the mount of its root to the end of `true`, reaped, with all default isolation."""
-    return [median_figure("native", "start", trio.run(_times, setup))]
+    """From the mount of its root to the end of `true`, reaped, with all default isolation; the
+    same for `true` in a container that runs, and for a bare nsenter(1) into it.
+    """
+    return trio.run(_measure, setup)
 
 
-async def _times(setup: Setup) -> list[float]:
+async def _measure(setup: Setup) -> list[Figure]:
     home = setup.below("native") / "overlay"
     storage: StorageDriver = await registry.load("storage", "overlay")(home, {})
     await _fill(storage, setup)
-    found = []
     async with open_keeper() as keeper:
         driver = registry.load("execution", "native")(keeper, f"/creche-bench-{os.getpid()}")
-        for _ in range(WARM_UP + setup.runs):
-            before = time.perf_counter()
-            await _run_once(driver, storage)
-            found.append(time.perf_counter() - before)
+        starts = await _repeat(partial(_run_once, driver, storage), setup.runs)
+        found = [median_figure("native", "start", starts)]
+        async with _sleeping(driver, storage) as pid:
+            execs = await _repeat(partial(_exec_once, driver), setup.runs)
+            found.append(median_figure("native", "exec", execs))
+            nsenter = [need("nsenter"), "--all", "--target", str(pid), "/bin/true"]
+            times = partial(times_in_private_mounts, setup, ":", nsenter)
+            found.append(median_figure("nsenter", "exec", await trio.to_thread.run_sync(times)))
         await driver.close()
     await storage.cleanup()
+    return found
+
+
+async def _repeat(act: Callable[[], Awaitable[None]], runs: int) -> list[float]:
+    """Seconds of each run, after some that do not count."""
+    found = []
+    for _ in range(WARM_UP + runs):
+        before = time.perf_counter()
+        await act()
+        found.append(time.perf_counter() - before)
     return found[WARM_UP:]
+
+
+@contextlib.asynccontextmanager
+async def _sleeping(driver: ExecutionDriver, storage: StorageDriver) -> AsyncIterator[int]:
+    """The pid of a container that runs during the block."""
+    root_fd = await storage.get(_KEY)
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    command = Command(key=_KEY, root_fd=root_fd, argv=("sleep", "1000000"), env=("PATH=/bin",))
+    pipes = Pipes(stdin=null, stdout=null, stderr=null)
+    async with trio.open_nursery() as nursery:
+        started: Started = await nursery.start(driver.run, command, pipes)
+        os.close(root_fd)
+        os.close(null)
+        yield started.pid
+        await driver.terminate(_KEY)
+    await storage.put(_KEY)
+
+
+async def _exec_once(driver: ExecutionDriver) -> None:
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        process = Process(key=_KEY, argv=("/bin/true",), env=("PATH=/bin",))
+        status = await driver.exec(process, Pipes(stdin=null, stdout=null, stderr=null))
+        assert status.code == 0, status
+    finally:
+        os.close(null)
 
 
 async def _fill(storage: StorageDriver, setup: Setup) -> None:
