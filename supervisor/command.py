@@ -26,7 +26,7 @@ def build_command(
         key=spec.id,
         root_fd=root_fd,
         argv=spec.argv,
-        env=(*spec.env, f"HOSTNAME={spec.hostname}"),
+        env=_environment(spec),
         cwd=spec.workdir or "/",
         user=spec.user,
         hostname=spec.hostname,
@@ -45,6 +45,13 @@ def _network(endpoint: Endpoint) -> Namespace:
     if endpoint.host:
         return "host"
     return "new" if endpoint.netns_fd is None else endpoint.netns_fd
+
+
+def _environment(spec: ContainerSpec) -> tuple[str, ...]:
+    """The spec's variables; HOSTNAME is one of them even if nobody gave it."""
+    if any(item.startswith("HOSTNAME=") for item in spec.env):
+        return spec.env
+    return (*spec.env, f"HOSTNAME={spec.hostname}")
 
 
 def _limits(limits: ResourceLimits) -> Limits:
@@ -66,16 +73,21 @@ def write_etc_files(spec: ContainerSpec, directory: Path) -> None:
     extra = "".join(
         f"{ip}\t{name}\n" for name, _, ip in (h.partition(":") for h in spec.extra_hosts)
     )
-    own = "" if spec.network == "host" else f"127.0.1.1\t{spec.hostname}\n"
-    (directory / "hosts").write_text(_HOSTS + own + extra)
+    own = f"{_HOSTS}127.0.1.1\t{spec.hostname}\n"
+    hosts = _of_host("/etc/hosts") if spec.network == "host" else own
+    (directory / "hosts").write_text(hosts + extra)
     (directory / "resolv.conf").write_text(_resolv_conf(spec))
 
 
 def _resolv_conf(spec: ContainerSpec) -> str:
     if spec.dns:
         return "".join(f"nameserver {server}\n" for server in spec.dns)
+    return _of_host("/etc/resolv.conf")
+
+
+def _of_host(path: str) -> str:
     try:
-        return Path("/etc/resolv.conf").read_text()
+        return Path(path).read_text()
     except FileNotFoundError:
         return ""
 

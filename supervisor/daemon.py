@@ -33,7 +33,7 @@ from supervisor.run import Drivers
 from supervisor.shutdown import Shutdown
 from supervisor.spec import LogConfig
 from supervisor.store import open_store
-from supervisor.unit_manager import UnitManager
+from supervisor.unit_manager import UnitManager, check_logs
 from supervisor.units import load_units
 
 OLDEST_KERNEL = (5, 14)
@@ -46,8 +46,7 @@ def main() -> None:
         invocation = parse_arguments(sys.argv[1:])
         match invocation.action:
             case "check":
-                units = load_units(Path(invocation.config.units))
-                print(f"{len(units)} units, no errors")
+                print(f"{check_config(invocation.config)} units, no errors")
             case "doctor":
                 from supervisor.doctor import print_findings
 
@@ -71,6 +70,22 @@ def _serve(config: DaemonConfig) -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
+def check_config(config: DaemonConfig) -> int:
+    """Raise CrecheError for the first thing that is wrong; how many units there are."""
+    check_drivers(config)
+    units = load_units(Path(config.units))
+    check_logs(units.values(), check_log)
+    return len(units)
+
+
+def check_drivers(config: DaemonConfig) -> None:
+    """Raise NotFound for a driver that is not known, InvalidRequest for its log options."""
+    registry.load("execution", config.exec_driver)
+    if config.storage_driver:
+        registry.load("storage", config.storage_driver)
+    check_log(config.log_driver, config.log_opt)
+
+
 def check_host() -> None:
     """Raise ConfigError or Unsupported for a host on which the daemon cannot work."""
     release = platform.release()
@@ -89,6 +104,7 @@ def check_host() -> None:
 
 async def run(config: DaemonConfig, shutdown: Shutdown) -> None:
     """The daemon from its first file to its last; returns when `shutdown` is asked for."""
+    check_drivers(config)  # a wrong name is told now, not at the first start
     root, run_dir = Path(config.root), Path(config.run_dir)
     async with AsyncExitStack() as held:
         make_private(root)
@@ -155,7 +171,6 @@ async def _open_drivers(config: DaemonConfig, held: AsyncExitStack) -> Drivers:
         keeper, config.cgroup_parent
     )
     held.push_async_callback(execution.close)
-    registry.load("log", config.log_driver)  # a wrong name is told now, not at the first start
     return Drivers(
         execution={config.exec_driver: execution},
         storage=storage,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ import trio
 from drivers.errors import InUse, InvalidRequest, NotFound, from_os_error
 from drivers.storage.base import StorageDriver
 from supervisor import log
+from supervisor.checks import check_values
 from supervisor.command import check_mounts, write_etc_files
 from supervisor.container import Container
 from supervisor.images.store import Image, ImageStore
@@ -29,7 +31,9 @@ def complete(asked: ContainerSpec, image: Image | None, default_log: LogConfig) 
         for config in asked.log or (default_log,)
     )
     defaults = _defaults_of(image) if image else ImageDefaults()
-    spec = resolve(msgspec.structs.replace(asked, log=configs), defaults)
+    hostname = asked.hostname or (os.uname().nodename if asked.network == "host" else "")
+    asked = msgspec.structs.replace(asked, log=configs, hostname=hostname)
+    spec = resolve(asked, defaults)
     if not spec.argv:
         raise InvalidRequest("no command specified", field="Cmd")
     return spec
@@ -51,14 +55,15 @@ def _defaults_of(image: Image) -> ImageDefaults:
 
 def check(spec: ContainerSpec, drivers: Drivers) -> None:
     """Raise now what would be wrong at every start; blocking."""
-    for text in (*spec.argv, *spec.env, spec.workdir, spec.hostname, spec.user):
-        if "\0" in text:
-            raise InvalidRequest(f"a NUL character in {text!r}")
+    check_values(spec, cpus=os.cpu_count() or 1)
     drivers.execution_of(spec)
     drivers.network_of(spec)
     check_mounts(spec)
     for config in spec.log:
-        drivers.check_log(config.driver, config.options)
+        try:
+            drivers.check_log(config.driver, config.options)
+        except NotFound as error:  # to clients of `create`, what is not found is the image
+            raise InvalidRequest(str(error), field="LogConfig") from error
 
 
 async def make(

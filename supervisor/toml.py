@@ -65,8 +65,10 @@ def _explain(
     assert wrong is not None
     where = (*at, *_parts(wrong["at"] or ""))
     what = wrong["what"].strip()
+    values = _values_at(type_, _parts(wrong["at"] or ""))
+    those = f", known are {', '.join(values)}" if values else ""
     return ConfigError(
-        f"{file}:{line_of(text, where)}: {'.'.join(where)}: {what[0].lower()}{what[1:]}"
+        f"{file}:{line_of(text, where)}: {'.'.join(where)}: {what[0].lower()}{what[1:]}{those}"
     )
 
 
@@ -77,11 +79,22 @@ def _parts(path: str) -> tuple[str, ...]:
 
 def _fields_at(type_: type, path: tuple[str, ...]) -> list[str]:
     """The keys that the struct at `path` below `type_` knows."""
+    info = _info_at(type_, path)
+    return [f.encode_name for f in getattr(_struct_of(info), "fields", ())]
+
+
+def _values_at(type_: type, path: tuple[str, ...]) -> list[str]:
+    """The words that are allowed at `path`, where only some are."""
+    return [str(value) for value in getattr(_info_at(type_, path), "values", ())]
+
+
+def _info_at(type_: type, path: tuple[str, ...]) -> Any:
+    """What msgspec knows of the type at `path` below `type_`."""
     info: Any = msgspec.inspect.type_info(type_)
     for key in path:
         fields = {f.encode_name: f.type for f in getattr(_struct_of(info), "fields", ())}
         info = fields.get(key, info)
-    return [f.encode_name for f in getattr(_struct_of(info), "fields", ())]
+    return info
 
 
 def _struct_of(info: Any) -> Any:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 import trio
 
-from drivers.errors import AlreadyExists, Conflict, CrecheError, NotFound
+from drivers.errors import (
+    AlreadyExists,
+    ConfigError,
+    Conflict,
+    CrecheError,
+    InvalidRequest,
+    NotFound,
+    RequestError,
+)
 from supervisor import log
 from supervisor.container import Container
 from supervisor.manager import Manager
@@ -33,7 +42,9 @@ class UnitManager:
 
     async def reread(self) -> Reread:
         """Read the files; what differs from what is active. Raises ConfigError."""
-        self._units = await trio.to_thread.run_sync(load_units, self._directory)
+        units = await trio.to_thread.run_sync(load_units, self._directory)
+        check_logs(units.values(), self._manager.drivers.check_log)
+        self._units = units
         return compare(self._active(), self._wanted())
 
     def _active(self) -> dict[str, frozenset[str]]:
@@ -71,16 +82,26 @@ class UnitManager:
         return sorted(found, key=lambda each: (each.group, each.spec.name))
 
     async def add_group(self, group: str) -> None:
-        """Make the containers of a group and start those that start by themselves.
+        """Make the containers of a group, all or none, and start those that start by themselves.
 
-        Raises NotFound if the files have no such group, AlreadyExists if it is active.
+        Raises NotFound if the files have no such group, AlreadyExists if it is active, and
+        InvalidRequest for one that cannot be made: its image is not there, a source of a mount.
         """
         specs = [s for unit in self._units.values() if unit.group == group for s in unit.specs]
         if not specs:
             raise NotFound(f"no such group: {group}")
         if self.containers(group):
             raise AlreadyExists(f"group {group} is active")
-        made = [await self._manager.create(spec) for spec in specs]
+        made: list[Container] = []
+        try:
+            for spec in specs:
+                made.append(await self._manager.create(spec))
+        except CrecheError as error:
+            for container in made:
+                await self._manager.remove(container.id)
+            if isinstance(error, RequestError):
+                raise InvalidRequest(f"unit {spec.name}: {error}{_way_out(error)}") from error
+            raise
         self._manager.start_by_themselves(made)
 
     async def remove_group(self, group: str) -> None:
@@ -110,3 +131,19 @@ class UnitManager:
         gone = set(difference.removed)
         stay = [c for c in self.containers() if c.spec.group not in gone]
         self._manager.start_by_themselves([c for c in stay if not c.is_up])
+
+
+def check_logs(units: Iterable[Unit], check: Callable[[str, Mapping[str, str]], None]) -> None:
+    """Raise ConfigError for a log sink that `check` refuses: its driver or one of its options."""
+    for unit in units:
+        for sink in unit.specs[0].log:
+            try:
+                check(sink.driver, sink.options)
+            except RequestError as error:
+                raise ConfigError(
+                    f"{unit.file}:{unit.log_line}: container.{unit.name}.log: {error}"
+                ) from error
+
+
+def _way_out(error: RequestError) -> str:
+    return ": load it with `crechectl load` or `import`" if isinstance(error, NotFound) else ""

@@ -5,6 +5,7 @@ Everything here is pure: text in, values or ConfigError out.
 
 from __future__ import annotations
 
+import difflib
 import graphlib
 import hashlib
 import posixpath
@@ -18,6 +19,7 @@ import msgspec
 
 from drivers.errors import ConfigError, InvalidRequest
 from supervisor import toml
+from supervisor.images.reference import parse as parse_reference
 from supervisor.lifecycle import parse_signal
 from supervisor.spec import (
     Bind,
@@ -42,6 +44,9 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     file: str
+    line: int  # at which its table begins
+    requires_line: int
+    log_line: int
     table: UnitTable
     specs: tuple[ContainerSpec, ...]  # one for each replica, as asked for
 
@@ -101,7 +106,15 @@ def _unit(name: str, data: object, file: str, text: str) -> Unit:
         where = (*at, *wrong.key.split("."))
         line = toml.line_of(text, where)
         raise ConfigError(f"{file}:{line}: {'.'.join(where)}: {wrong}") from wrong
-    return Unit(name=name, file=file, table=table, specs=specs)
+    return Unit(
+        name=name,
+        file=file,
+        line=toml.line_of(text, at),
+        requires_line=toml.line_of(text, (*at, "requires")),
+        log_line=toml.line_of(text, (*at, "log")),
+        table=table,
+        specs=specs,
+    )
 
 
 class _Wrong(Exception):
@@ -115,6 +128,8 @@ class _Wrong(Exception):
 def _specs(name: str, table: UnitTable, file: str) -> tuple[ContainerSpec, ...]:
     if bool(table.image) == bool(table.rootfs):
         raise _Wrong("image", "give either image or rootfs")
+    if table.image:
+        _check_reference(table.image)
     if table.rootfs and not table.rootfs.startswith("/"):
         raise _Wrong("rootfs", f"{table.rootfs!r} is not an absolute path")
     if not 1 <= table.replicas <= MAX_REPLICAS:
@@ -139,6 +154,13 @@ def _specs(name: str, table: UnitTable, file: str) -> tuple[ContainerSpec, ...]:
     return tuple(msgspec.structs.replace(spec, name=each, unit=info) for each in names)
 
 
+def _check_reference(name: str) -> None:
+    try:
+        parse_reference(name)
+    except InvalidRequest as error:
+        raise _Wrong("image", str(error)) from error
+
+
 def _spec(table: UnitTable) -> ContainerSpec:
     """What all replicas have in common."""
     return ContainerSpec(
@@ -159,7 +181,9 @@ def _spec(table: UnitTable) -> ContainerSpec:
         isolation=Isolation(no_new_privs=table.no_new_privs),
         oom_score_adj=table.oom_score_adj,
         stop_signal=_signal(table.stop.signal),
-        stop_grace_s=table.stop.grace_s,
+        stop_grace_s=None
+        if table.stop.grace_s is None
+        else _positive("stop.grace_s", table.stop.grace_s),
         restart=_restart(table.restart),
         log=tuple(_log(entry) for entry in table.log),
     )
@@ -180,9 +204,12 @@ def _argv(key: str, value: str | list[str] | None) -> tuple[str, ...] | None:
 def _env(env: dict[str, str | int | float | bool] | list[str]) -> tuple[str, ...]:
     if isinstance(env, list):
         for item in env:
-            if "=" not in item:
+            if "=" not in item[1:]:
                 raise _Wrong("env", f"{item!r} is not NAME=value")
         return tuple(env)
+    for name in env:
+        if not name or "=" in name:
+            raise _Wrong("env", f"{name!r} is not a name")
     return tuple(f"{name}={_text(value)}" for name, value in env.items())
 
 
@@ -263,7 +290,7 @@ def _signal(name: str) -> str:
         try:
             parse_signal(name)
         except InvalidRequest as error:
-            raise _Wrong("stop.signal", str(error).lower()) from error
+            raise _Wrong("stop.signal", f"invalid signal {name!r}") from error
     return name
 
 
@@ -292,8 +319,8 @@ def _check_process_names(units: Iterable[Unit]) -> None:
             other = owners.setdefault(spec.name, unit)
             if other is not unit:
                 raise ConfigError(
-                    f"{unit.file}: container.{unit.name}: a replica is named {spec.name}, "
-                    f"as one of {other.name} in {other.file}"
+                    f"{unit.file}:{unit.line}: container.{unit.name}: a replica is named "
+                    f"{spec.name}, as one of {other.name} in {other.file}"
                 )
 
 
@@ -304,7 +331,8 @@ def check_order(units: Mapping[str, Unit]) -> None:
         for required in unit.table.requires:
             if required not in units:
                 raise ConfigError(
-                    f"{unit.file}: container.{unit.name}.requires: there is no unit {required!r}"
+                    f"{unit.file}:{unit.requires_line}: container.{unit.name}.requires: "
+                    f"there is no unit {required!r}{_nearest(required, units)}"
                 )
         graph[unit.name] = [*unit.table.requires, *(a for a in unit.table.after if a in units)]
     try:
@@ -313,8 +341,14 @@ def check_order(units: Mapping[str, Unit]) -> None:
         circle = " -> ".join(reversed(error.args[1]))
         first = units[error.args[1][0]]
         raise ConfigError(
-            f"{first.file}: container.{first.name}.requires: goes in a circle: {circle}"
+            f"{first.file}:{first.requires_line}: container.{first.name}.requires: "
+            f"goes in a circle: {circle}"
         ) from error
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, names, 1)
+    return f', did you mean "{near[0]}"?' if near else ""
 
 
 class Reread(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from supervisor.cli.client import Client, image_part, part
@@ -105,7 +106,13 @@ def rm(client: Client, args: Namespace) -> int:
 
     def one(name: str) -> None:
         with busy(f"remove {name} ..."):
-            client.call("DELETE", f"/containers/{part(name)}", {"force": args.force})
+            try:
+                client.call("DELETE", f"/containers/{part(name)}", {"force": args.force})
+            except ApiError as error:
+                if not (args.force and error.status == HTTPStatus.NOT_FOUND):
+                    raise
+                complain(str(error))  # told, and yet what was asked for, as it is to docker
+                return
         print(name)
 
     return for_each(args.names, one)

@@ -37,8 +37,13 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     id: str  # sha256:...
     parsed: ImageConfig
     raw: bytes
-    size_bytes: int
+    layer_bytes: tuple[int, ...]  # of each layer alone, lowest first
     names: tuple[str, ...] = ()  # "busybox:latest", sorted
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all layers."""
+        return sum(self.layer_bytes)
 
     @property
     def config(self) -> ContainerConfig:
@@ -208,7 +213,8 @@ class ImageStore:
     async def remove(self, ref: str, *, force: bool, used: Collection[str] = ()) -> list[Removed]:
         """Remove a name, and with its last name the image; what was done.
 
-        `used` are the ids of images that containers have: Conflict, in Docker's words.
+        `used` are the ids of images that containers have: Conflict, in Docker's words; with
+        `force` such an image loses its name and stays.
         """
         async with self._changing:
             image = self.find(ref)
@@ -220,14 +226,12 @@ class ImageStore:
                     "referenced in multiple repositories"
                 )
             last = set(names) >= set(image.names)
-            if last and image.id in used:
-                raise Conflict(
-                    f"conflict: unable to delete {_short(image)} (cannot be forced) - image is "
-                    "being used by a container"
-                )
+            is_used = image.id in used
+            if last and is_used:
+                _refuse_used(ref, image, by_id=bool(by_id), force=force)
             await self._write_names({n: i for n, i in self._names.items() if n not in names})
             done = [Removed(untagged=name) for name in names]
-            if last:
+            if last and not is_used:
                 done += await self._delete(image)
             return done
 
@@ -262,10 +266,11 @@ class ImageStore:
     async def _take_up(self, raw: bytes) -> Image:
         parsed = configs.decode(raw)
         keys = chain_ids(parsed.rootfs.diff_ids)
-        size = 0
-        for key, parent in zip(keys, [None, *keys], strict=False):
-            size += await self._storage.diff_size(key, parent)
-        image = Image(id=digest_of(raw), parsed=parsed, raw=raw, size_bytes=size)
+        sizes = [
+            await self._storage.diff_size(key, parent)
+            for key, parent in zip(keys, [None, *keys], strict=False)
+        ]
+        image = Image(id=digest_of(raw), parsed=parsed, raw=raw, layer_bytes=tuple(sizes))
         self._images[image.id] = image
         return image
 
@@ -295,6 +300,20 @@ class ImageStore:
                 raise CorruptData(f"{file}: its content has the digest {digest_of(raw)}")
             found.append(raw)
         return found
+
+
+def _refuse_used(ref: str, image: Image, *, by_id: bool, force: bool) -> None:
+    """Raise Conflict if what a container has is to go, or its last name without `force`."""
+    if by_id:
+        raise Conflict(
+            f"conflict: unable to delete {_short(image)} (cannot be forced) - image is "
+            "being used by a container"
+        )
+    if not force:
+        raise Conflict(
+            f'conflict: unable to remove repository reference "{ref}" (must force) - '
+            f"a container is using its referenced image {_short(image)}"
+        )
 
 
 def write_whole(path: Path, data: bytes) -> None:

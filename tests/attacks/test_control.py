@@ -93,6 +93,36 @@ def test_a_multicall_in_a_multicall_is_refused(creched: Daemon) -> None:
     assert result["faultCode"] == 2
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        (),
+        ("x",),
+        ([], []),
+        ({},),
+    ],
+)
+def test_a_multicall_of_nonsense_is_a_fault(creched: Daemon, parameters: tuple[Any, ...]) -> None:
+    """ATTACKS 28."""
+    with pytest.raises(xmlrpc.client.Fault) as fault:
+        call(creched, "system.multicall", *parameters)
+    assert fault.value.faultCode == 2
+
+
+def test_one_wrong_call_of_several_is_a_fault_of_its_own(creched: Daemon) -> None:
+    """ATTACKS 28."""
+    state = "supervisor.getState"
+    wrong: list[Any] = [
+        3,
+        {"methodName": state, "params": 3},
+        {"methodName": 3},
+        {"methodName": "supervisor.addProcessGroup", "params": ["nope"]},
+    ]
+    *faults, right = call(creched, "system.multicall", [*wrong, {"methodName": state}])
+    assert [fault["faultCode"] for fault in faults] == [2, 2, 1, 10]
+    assert right["statename"] == "RUNNING"
+
+
 def test_there_is_no_abstract_socket(creched: Daemon) -> None:
     """ATTACKS 29 (CVE-2020-15257)."""
     creched.docker("run", "-d", "--name", "abstract", "busybox", "sleep", "100", check=True)
@@ -170,6 +200,8 @@ def test_hostile_xml_is_refused_and_the_daemon_goes_on(creched: Daemon, body: by
         (b"[" * 100_000, "invalid JSON"),
         (b'{"Image":' * 50_000, "invalid JSON"),
         (b'{"Image": "\xff\xfe"}', "invalid JSON"),
+        (b'{"Image": "busybox", "Env": ["A=\xff"]}', "invalid JSON"),
+        (b'{"Image": "busybox", "Labels": {"\\ud800": ""}}', "invalid JSON"),
         (b'{"Image": "busybox", "Cmd": ["a\\u0000b"]}', "NUL"),
         (b"{}", "no image was given"),
     ],
@@ -181,6 +213,38 @@ def test_a_body_that_is_wrong_is_a_400_that_names_the_field(
     status, data = ask(creched, "POST", "/containers/create", body)
     assert status == 400, data
     assert said in json.loads(data)["message"]
+    assert still_works(creched)
+
+
+@pytest.mark.parametrize("text", ["%FF%FE", "%ED%A0%80", "%00", "%5Cud800"])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/containers/TEXT/json"),
+        ("GET", "/images/TEXT/json"),
+        ("GET", "/volumes/TEXT"),
+        ("GET", '/containers/json?filters={"TEXT":["x"]}'),
+        ("GET", '/containers/json?filters={"status":["TEXT"]}'),
+        ("GET", '/images/json?filters={"before":["TEXT"]}'),
+        ("GET", '/events?until=1&filters={"TEXT":["x"]}'),
+        ("GET", "/events?since=TEXT"),
+        ("POST", "/containers/prune?filters={%22TEXT%22:[]}"),
+        ("POST", "/containers/create?name=TEXT"),
+        ("POST", "/containers/none/kill?signal=TEXT"),
+        ("POST", "/containers/none/wait?condition=TEXT"),
+        ("POST", "/images/busybox/tag?repo=TEXT"),
+        ("POST", "/images/create?fromSrc=-&repo=TEXT"),
+        ("DELETE", "/images/TEXT"),
+        ("GET", "/logtail/TEXT/stdout"),
+    ],
+)
+def test_text_that_is_none_is_a_client_error(
+    creched: Daemon, method: str, path: str, text: str
+) -> None:
+    """ATTACKS 32: invalid UTF-8, half a surrogate pair, NUL."""
+    path = path.replace('"', "%22").replace("TEXT", text)
+    status, data = ask(creched, method, path, b'{"Image": "busybox"}')
+    assert 400 <= status < 500, data
     assert still_works(creched)
 
 

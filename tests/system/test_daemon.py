@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.host import Host
 from tests.system.daemon import REPOSITORY, Daemon
 
@@ -118,6 +120,30 @@ def test_check_config_reads_settings_and_units(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('[container.aa]\nimage = "x"\nrequires = ["bb"]\n')
     said = creched_fails("--check-config", "--units", tmp_path)
     assert "container.aa.requires: there is no unit 'bb'" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--log-driver", "nope"], "unknown log driver 'nope'"),
+        (["--exec-driver", "nativ"], "unknown execution driver 'nativ', did you mean 'native'?"),
+        (["--storage-driver", "nope"], "unknown storage driver 'nope'"),
+        (["--log-opt", "max-size=much"], "invalid size: 'much' for log opt max-size"),
+    ],
+)
+def test_a_wrong_driver_is_told_before_the_start_and_at_it(
+    tmp_path: Path, options: list[str], said: str
+) -> None:
+    here = ("--root", tmp_path / "root", "--run-dir", tmp_path / "run", "--units", tmp_path)
+    assert said in creched_fails(*here, *options, "--check-config")
+    assert said in creched_fails(*here, *options)
+
+
+def test_the_log_of_a_unit_is_checked_with_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text('[container.aa]\nimage = "x"\nlog = [{ driver = "nope" }]\n')
+    said = creched_fails("--check-config", "--units", tmp_path)
+    assert f"{file}:3: container.aa.log: unknown log driver 'nope'" in said
 
 
 def test_data_of_another_storage_driver_is_not_ignored(fresh_creched: Daemon) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.system.daemon import Daemon
+from tests.system.daemon import Daemon, docker_binaries
 
 
 @pytest.fixture
@@ -94,9 +94,23 @@ def test_kill_sends_the_signal_that_is_named(creched: Daemon, name: str) -> None
         assert time.monotonic() < deadline
 
 
-def test_wait_prints_the_exit_code(creched: Daemon, name: str) -> None:
+@pytest.mark.parametrize("binary", docker_binaries())
+@pytest.mark.parametrize("api", ["", "1.24"])
+def test_wait_prints_the_exit_code(creched: Daemon, name: str, binary: str, api: str) -> None:
     creched.docker("run", "-d", "--name", name, "busybox", "sh", "-c", "sleep 0.3; exit 9")
-    assert creched.docker("wait", name, check=True).stdout == "9\n"
+    waited = creched.docker("wait", name, check=True, binary=binary, api=api)
+    assert waited.stdout == "9\n"
+    again = creched.docker("wait", name, check=True, binary=binary, api=api)
+    assert again.stdout == "9\n"
+
+
+@pytest.mark.parametrize("binary", docker_binaries())
+def test_what_no_object_has_as_its_name_is_told_in_dockers_words(
+    creched: Daemon, binary: str
+) -> None:
+    shown = creched.docker("inspect", "nothing-here", binary=binary)
+    assert shown.returncode == 1
+    assert "no such object: nothing-here" in shown.stderr.lower()
 
 
 def test_a_name_in_use_is_refused_in_dockers_words(creched: Daemon, name: str) -> None:

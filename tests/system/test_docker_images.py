@@ -63,8 +63,21 @@ def test_a_truncated_archive_is_refused_and_leaves_nothing(creched: Daemon, tmp_
 def test_an_image_in_use_is_not_removed(creched: Daemon) -> None:
     creched.docker("create", "--name", "user", "busybox", check=True)
     refused = creched.docker("rmi", "busybox")
-    assert "image is being used by a container" in refused.stderr
-    creched.docker("rm", "user", check=True)
+    assert "(must force) - a container is using its referenced image" in refused.stderr
+    image = creched.docker("images", "-q", "busybox", check=True).stdout.strip()
+    for_good = creched.docker("rmi", "-f", image)
+    assert "(cannot be forced) - image is being used by a container" in for_good.stderr
+    untagged = creched.docker("rmi", "-f", "busybox", check=True)
+    assert untagged.stdout == "Untagged: busybox:latest\n"
+    creched.docker("start", "user", check=True)
+    creched.docker("rm", "-f", "user", check=True)
+    creched.docker("tag", image, "busybox", check=True)
+
+
+def test_the_history_of_an_image_tells_the_size_of_each_step(creched: Daemon) -> None:
+    shown = creched.docker("history", "--human=false", "--format", "{{.Size}}", "busybox")
+    size = creched.docker("image", "inspect", "-f", "{{.Size}}", "busybox", check=True).stdout
+    assert shown.stdout == size != "0\n"
 
 
 def test_an_unknown_image_is_told_with_the_way_out(creched: Daemon) -> None:

@@ -48,6 +48,16 @@ def test_environment_directory_user_and_host_name_are_as_asked(
 
 def test_an_entrypoint_takes_the_place_of_the_images_command(creched: Daemon) -> None:
     assert run(creched, "--entrypoint", "echo", "busybox", "a", "b") == "a b\n"
+    assert run(creched, "--entrypoint", "", "busybox", "echo", "bare") == "bare\n"
+    without = creched.docker("run", "--rm", "--entrypoint", "", "busybox")
+    assert "no command specified" in without.stderr
+
+
+def test_hostname_is_a_variable_that_may_be_given(creched: Daemon) -> None:
+    script = "env | grep ^HOSTNAME="
+    assert run(creched, "-h", "box", "busybox", "sh", "-c", script) == "HOSTNAME=box\n"
+    out = run(creched, "-e", "HOSTNAME=mine", "busybox", "cat", "/proc/self/environ")
+    assert [item for item in out.split("\0") if item.startswith("HOSTNAME")] == ["HOSTNAME=mine"]
 
 
 def test_binds_are_seen_and_read_only_ones_are(creched: Daemon, tmp_path: Path) -> None:
@@ -102,6 +112,12 @@ def test_the_network_is_loopback_only_unless_it_is_the_hosts(creched: Daemon) ->
     assert set(out.split()) == set(os.listdir("/sys/class/net"))
 
 
+def test_on_the_hosts_network_names_are_the_hosts(creched: Daemon) -> None:
+    out = run(creched, "--network", "host", "busybox", "sh", "-c", "hostname; cat /etc/hosts")
+    assert out == f"{os.uname().nodename}\n{Path('/etc/hosts').read_text()}"
+    assert run(creched, "--network", "host", "-h", "box", "busybox", "hostname") == "box\n"
+
+
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
@@ -117,6 +133,9 @@ def test_the_network_is_loopback_only_unless_it_is_the_hosts(creched: Daemon) ->
         (["--log-opt", "foo=1", "busybox", "true"], 125, "unknown log opt 'foo' for json-file"),
         (["-m", "1m", "busybox", "true"], 125, "Minimum memory limit allowed is 6MB"),
         (["-w", "relative", "busybox", "true"], 125, "needs to be an absolute path"),
+        (["--log-driver", "nope", "busybox", "true"], 125, "unknown log driver 'nope'"),
+        (["--cpus", "4096", "busybox", "true"], 125, "Range of CPUs is from 0.01 to"),
+        (["--oom-score-adj", "999", "-h", "a b", "busybox", "true"], 125, "invalid hostname 'a b'"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name_and_leaves_nothing(
@@ -126,6 +145,7 @@ def test_what_cannot_be_is_refused_by_name_and_leaves_nothing(
     done = creched.docker("run", "--rm", *options)
     assert done.returncode == code
     assert words in done.stderr
+    assert "Unable to find image" not in done.stderr
     assert creched.docker("ps", "-aq", check=True).stdout == before
 
 

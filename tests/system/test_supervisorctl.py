@@ -122,6 +122,27 @@ def test_a_wrong_unit_file_is_told_with_file_line_and_key(creched: Daemon) -> No
     assert 'did you mean "command"?' in shown.stdout
 
 
+def test_a_group_that_cannot_be_made_is_told_why_and_leaves_nothing(creched: Daemon) -> None:
+    (creched.units_dir / "wrong.toml").write_text('[container.noimage]\nimage = "nosuch:1"\n')
+    creched.docker("create", "--name", "half_01", "busybox", check=True)
+    (creched.units_dir / "half.toml").write_text(
+        '[container.half]\nimage = "busybox"\nreplicas = 2\n'
+    )
+    creched.supervisorctl("reread", check=True)
+    said = "unit noimage: No such image: nosuch:1: load it with `crechectl load` or `import`"
+    assert said in creched.supervisorctl("add", "noimage").stdout
+    assert f"noimage: ERROR ({said})" in creched.crechectl("add", "noimage").stderr
+    shown = creched.crechectl("update")
+    assert shown.returncode == 1
+    assert said in shown.stderr
+    assert 'unit half_01: Conflict. The container name "/half_01"' in shown.stderr
+    assert "half_00" not in creched.docker("ps", "-a", "--format", "{{.Names}}").stdout
+    creched.docker("rm", "half_01", check=True)
+    for name in ("wrong", "half"):
+        (creched.units_dir / f"{name}.toml").unlink()
+    creched.supervisorctl("update", check=True)
+
+
 def test_units_and_containers_are_seen_by_both_clients(creched: Daemon) -> None:
     creched.docker("run", "-d", "--name", "byhand", "busybox", "sleep", "100", check=True)
     assert states(creched)["byhand"] == "RUNNING"

@@ -147,7 +147,7 @@ def spec_of(body: CreateBody, *, name: str) -> ContainerSpec:
     return ContainerSpec(
         name=name,
         image=body.image,
-        entrypoint=_argv(body.entrypoint),
+        entrypoint=_entrypoint(body.entrypoint),
         cmd=_argv(body.cmd),
         env=tuple(body.env or ()),
         user=body.user,
@@ -186,6 +186,11 @@ def _argv(value: list[str] | str | None) -> tuple[str, ...] | None:
         raise InvalidRequest(f"invalid command {value!r}: {error}") from error
 
 
+def _entrypoint(value: list[str] | str | None) -> tuple[str, ...] | None:
+    """An empty word takes the image's entrypoint and command away, as `--entrypoint ""` does."""
+    return () if value in ("", [""]) else _argv(value)
+
+
 def _workdir(path: str) -> str:
     if path and not path.startswith("/"):
         raise InvalidRequest(
@@ -216,9 +221,9 @@ def _no_new_privs(options: list[str]) -> bool:
 
 def _restart(host: HostConfig) -> RestartPolicy:
     asked = host.restart_policy
-    if asked is None or asked.name in ("", "no"):
+    if asked is None:
         return RestartPolicy()
-    if asked.name not in ("always", "on-failure", "unless-stopped"):
+    if asked.name not in ("", "no", "always", "on-failure", "unless-stopped"):
         raise InvalidRequest(
             f"invalid restart policy: unknown policy '{asked.name}'; use one of 'no', 'always', "
             "'on-failure', or 'unless-stopped'",
@@ -230,6 +235,8 @@ def _restart(host: HostConfig) -> RestartPolicy:
             "and cannot be negative",
             field="RestartPolicy",
         )
+    if asked.name in ("", "no"):
+        return RestartPolicy()
     if host.auto_remove:
         raise InvalidRequest(
             "can't create 'AutoRemove' container with restart policy", field="RestartPolicy"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import tempfile
 from collections.abc import AsyncIterator
@@ -145,37 +146,43 @@ async def inspect(control: Control, request: Request) -> Answer:
 async def history(control: Control, request: Request) -> Answer:
     """GET /images/{name}/history"""
     image = control.manager.images.find(request.parameters["name"])
+    steps = image.parsed.history or []
+    layers = iter(image.layer_bytes)
+    sizes = [0 if step.get("empty_layer") else next(layers, 0) for step in steps]
     entries = [
         {
             "Id": image.id if number == 0 else "<missing>",
             "Created": _created_s(image),
             "CreatedBy": str(entry.get("created_by", "")),
             "Tags": list(image.names) if number == 0 else None,
-            "Size": 0,
+            "Size": size,
             "Comment": str(entry.get("comment", "")),
         }
-        for number, entry in enumerate(reversed(image.parsed.history or []))
+        for number, (entry, size) in enumerate(zip(reversed(steps), reversed(sizes), strict=True))
     ]
     return answer(entries)
 
 
-async def _spooled(control: Control, parts: AsyncIterator[bytes]) -> BinaryIO:
+@contextlib.asynccontextmanager
+async def _spooled(control: Control, parts: AsyncIterator[bytes]) -> AsyncIterator[BinaryIO]:
     """An upload as an unnamed file below the daemon's root: gone with its descriptor."""
-    try:
-        opened = await trio.to_thread.run_sync(partial(tempfile.TemporaryFile, dir=control.spool))
-        file = cast(BinaryIO, opened)
-        async for part in parts:
-            await trio.to_thread.run_sync(file.write, part)
-        await trio.to_thread.run_sync(file.seek, 0)
-    except OSError as error:
-        raise from_os_error(error, "receive image archive") from error
-    return file
+    with contextlib.ExitStack() as held:
+        try:
+            opened = await trio.to_thread.run_sync(
+                partial(tempfile.TemporaryFile, dir=control.spool)
+            )
+            file = held.enter_context(cast(BinaryIO, opened))
+            async for part in parts:
+                await trio.to_thread.run_sync(file.write, part)
+            await trio.to_thread.run_sync(file.seek, 0)
+        except OSError as error:
+            raise from_os_error(error, "receive image archive") from error
+        yield file
 
 
 async def load(control: Control, request: Request) -> Answer:
     """POST /images/load"""
-    file = await _spooled(control, request.body)
-    with file:
+    async with _spooled(control, request.body) as file:
         loaded = await control.manager.images.load(file)
     for name in loaded:
         image = control.manager.images.find(name)
@@ -200,8 +207,7 @@ async def create(control: Control, request: Request) -> Answer:
     if name and request.get("tag"):
         name += f":{request.get('tag')}"
     config = _changed(ContainerConfig(), request.query.get("changes", []))
-    file = await _spooled(control, request.body)
-    with file:
+    async with _spooled(control, request.body) as file:
         image = await control.manager.images.import_rootfs(
             file, name, message=request.get("message") or "Imported from -", config=config
         )

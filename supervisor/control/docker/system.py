@@ -67,7 +67,9 @@ def routes(control: Control) -> list[Route]:
         ("GET", "/networks", networks),
         ("GET", "/networks/{name}", network),
         ("GET", "/volumes", volumes),
+        ("GET", "/volumes/{name}", volume),
         ("GET", "/plugins", empty),
+        ("GET", "/plugins/{name:path}/json", plugin),
         ("POST", "/networks/prune", prune_networks),
         ("POST", "/volumes/prune", prune_volumes),
         ("POST", "/build/prune", prune_builds),
@@ -106,7 +108,8 @@ async def version(control: Control, request: Request) -> Answer:
         "Arch": go_architecture(facts.architecture),
         "KernelVersion": facts.kernel,
     }
-    engine = {"Name": "Engine", "Version": VERSION, "Details": {**about, "GoVersion": "none"}}
+    details = {**about, "GoVersion": "none", "Experimental": "false"}
+    engine = {"Name": "Engine", "Version": VERSION, "Details": details}
     return answer(
         {
             "Platform": {"Name": "Creche"},
@@ -221,6 +224,16 @@ async def network(control: Control, request: Request) -> Answer:
 async def volumes(control: Control, request: Request) -> Answer:
     """GET /volumes"""
     return answer({"Volumes": [], "Warnings": None})
+
+
+async def volume(control: Control, request: Request) -> Answer:
+    """GET /volumes/{name}: `docker inspect` asks for every kind of object in turn."""
+    raise NotFound(f"get {request.parameters['name']}: no such volume")
+
+
+async def plugin(control: Control, request: Request) -> Answer:
+    """GET /plugins/{name}/json"""
+    raise NotFound(f'plugin "{request.parameters["name"]}" not found')
 
 
 async def empty(control: Control, request: Request) -> Answer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Mapping
@@ -104,8 +103,8 @@ def parse_filters(request: Request, known: frozenset[str]) -> dict[str, list[str
     if not text:
         return {}
     try:
-        parsed: Any = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        parsed: Any = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequest(f"invalid filter: {error}", field="filters") from error
     if not isinstance(parsed, dict):
         raise InvalidRequest("invalid filter: not an object", field="filters")

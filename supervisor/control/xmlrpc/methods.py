@@ -239,7 +239,9 @@ async def add_process_group(control: Control, name: str) -> bool:
     except AlreadyExists as error:
         raise Faulted(Fault.ALREADY_ADDED, name) from error
     except NotFound as error:
-        raise Faulted(Fault.BAD_NAME, f"{name}: {error}") from error
+        raise Faulted(Fault.BAD_NAME, name) from error
+    except InvalidRequest as error:
+        raise Faulted(Fault.FAILED, error) from error
     return True
 
 

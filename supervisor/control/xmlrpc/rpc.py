@@ -32,16 +32,18 @@ async def rpc(control: Control, request: Request) -> Answer:
     name, parameters = _decode(await request.read(BODY_BYTES))
     try:
         if name == "system.multicall":
-            result: Any = await _multicall(control, *parameters)
+            result: Any = await _multicall(control, parameters)
         else:
             result = await call(control, name, parameters)
         xml = xmlrpc.client.dumps((result,), methodresponse=True, allow_none=False)
-    except Faulted as faulted:
+    except (Faulted, CrecheError) as error:
+        faulted = _faulted(error)
         xml = _fault(faulted.fault, faulted.text)
-    except CrecheError as error:
-        fault = fault_code(error)
-        xml = _fault(fault, f"{fault.name}: {error}")
     return Response(body=xml.encode("utf-8", "xmlcharrefreplace"), content_type="text/xml")
+
+
+def _faulted(error: Faulted | CrecheError) -> Faulted:
+    return error if isinstance(error, Faulted) else Faulted(fault_code(error), error)
 
 
 def _fault(fault: Fault, text: str) -> str:
@@ -90,17 +92,21 @@ def _check(method: Any, parameters: tuple[Any, ...]) -> None:
             raise Faulted(Fault.INCORRECT_PARAMETERS, parameter.name)
 
 
-async def _multicall(control: Control, calls: object) -> list[object]:
-    """Several calls in one; each has its result or its fault."""
-    if not isinstance(calls, list):
+async def _multicall(control: Control, parameters: tuple[Any, ...]) -> list[object]:
+    """Several calls in one; each has its result or its fault. Raises Faulted."""
+    if len(parameters) != 1 or not isinstance(parameters[0], list):
         raise Faulted(Fault.INCORRECT_PARAMETERS)
-    results: list[object] = []
-    for one in calls:
-        try:
-            if not isinstance(one, dict) or one.get("methodName") == "system.multicall":
-                raise Faulted(Fault.INCORRECT_PARAMETERS)
-            name = str(one.get("methodName"))
-            results.append(await call(control, name, tuple(one.get("params", ()))))
-        except Faulted as faulted:
-            results.append({"faultCode": int(faulted.fault), "faultString": faulted.text})
-    return results
+    return [await _one_of_several(control, one) for one in parameters[0]]
+
+
+async def _one_of_several(control: Control, one: object) -> object:
+    try:
+        if not isinstance(one, dict) or one.get("methodName") == "system.multicall":
+            raise Faulted(Fault.INCORRECT_PARAMETERS)
+        given = one.get("params", [])
+        if not isinstance(given, list):
+            raise Faulted(Fault.INCORRECT_PARAMETERS, "params")
+        return await call(control, str(one.get("methodName")), tuple(given))
+    except (Faulted, CrecheError) as error:
+        faulted = _faulted(error)
+        return {"faultCode": int(faulted.fault), "faultString": faulted.text}

@@ -52,10 +52,19 @@ def test_one_failure_does_not_keep_the_others_from_their_turn(
     daemon: FakeDaemon, capsys: Captured
 ) -> None:
     daemon.api["DELETE /containers/good"] = (204, b"")
+    daemon.api["DELETE /containers/bad"] = (409, {"message": "nothing"})
     assert daemon.ctl("rm", "-f", "bad", "good") == 1
     shown = capsys.readouterr()
     assert (shown.out, shown.err) == ("good\n", "crechectl: error: nothing\n")
     assert daemon.asked[1].query == {"force": ["1"]}
+
+
+def test_what_is_not_there_is_removed_by_force_and_not_without(
+    daemon: FakeDaemon, capsys: Captured
+) -> None:
+    assert daemon.ctl("rm", "-f", "gone") == 0
+    assert daemon.ctl("rm", "gone") == 1
+    assert capsys.readouterr() == ("", "crechectl: error: nothing\n" * 2)
 
 
 def test_inspect_finds_containers_first_and_then_images(

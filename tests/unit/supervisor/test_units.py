@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -68,11 +69,24 @@ def test_a_unit_becomes_a_spec_for_each_replica() -> None:
         ('[container.aa]\nimage = "x"\nlimits = { memory = "5 apples" }', "is not a size"),
         (
             '[container.aa]\nimage = "x"\nstop = { signal = "SIGNOPE" }',
-            "container.aa.stop.signal: invalid signal: signope",
+            "container.aa.stop.signal: invalid signal 'SIGNOPE'",
         ),
         (
             '[container.aa]\nimage = "x"\nrestart = { policy = "sometimes" }',
-            "container.aa.restart.policy: invalid enum value",
+            "container.aa.restart.policy: invalid enum value 'sometimes', known are always, no",
+        ),
+        (
+            '[container.aa]\nimage = "x"\nstop = { grace_s = -1 }',
+            "u.toml:3: container.aa.stop.grace_s: cannot be negative",
+        ),
+        ('[container.aa]\nimage = "BAD//"', "u.toml:2: container.aa.image: invalid reference"),
+        (
+            '[container.aa]\nimage = "x"\nenv = { "" = "y" }',
+            "u.toml:3: container.aa.env: '' is not a name",
+        ),
+        (
+            '[container.aa]\nimage = "x"\nenv = ["=y"]',
+            "u.toml:3: container.aa.env: '=y' is not NAME=value",
         ),
         (
             '[container.aa]\nimage = "x"\nvolumes = ["named:/x"]',
@@ -106,13 +120,17 @@ def test_a_circle_is_named(tmp_path: Path) -> None:
     text = "".join(
         f'[container.{a}{a}]\nimage = "x"\nrequires = ["{b}{b}"]\n' for a, b in ("ab", "bc", "ca")
     )
-    with pytest.raises(ConfigError, match=r"goes in a circle: (aa|bb|cc) -> .* -> "):
+    with pytest.raises(
+        ConfigError,
+        match=r"u.toml:[369]: container\...\.requires: goes in a circle: (aa|bb|cc) -> .* -> ",
+    ):
         load_units(write(tmp_path, u=text))
 
 
 def test_a_required_unit_must_be_there(tmp_path: Path) -> None:
-    text = '[container.aa]\nimage = "x"\nrequires = ["zz"]\n'
-    with pytest.raises(ConfigError, match="there is no unit 'zz'"):
+    text = '[container.aaa]\nimage = "x"\nrequires = ["aab"]\n'
+    said = "u.toml:3: container.aaa.requires: there is no unit 'aab', did you mean \"aaa\"?"
+    with pytest.raises(ConfigError, match=re.escape(said)):
         load_units(write(tmp_path, u=text))
 
 
@@ -125,7 +143,7 @@ def test_a_name_is_defined_once_over_all_files(tmp_path: Path) -> None:
     for file in tmp_path.iterdir():
         file.unlink()
     replicas = '[container.aa]\nimage = "x"\nreplicas = 2\n'
-    with pytest.raises(ConfigError, match="a replica is named aa_01"):
+    with pytest.raises(ConfigError, match=r"b\.toml:1: .* a replica is named aa_01"):
         load_units(write(tmp_path, a=replicas, b='[container.aa_01]\nimage = "x"\n'))
 
 
