@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 import time
 from collections.abc import Mapping
@@ -12,7 +13,9 @@ from typing import Any
 import msgspec
 
 from drivers.errors import InvalidRequest
+from drivers.execution.base import WindowSize
 from supervisor.control.http import Request, Response
+from supervisor.terminal import check_size
 
 NEVER = "0001-01-01T00:00:00Z"
 
@@ -93,6 +96,24 @@ def ago(seconds: float) -> str:
     if days < 730:
         return f"{days // 30} months"
     return f"{days // 365} years"
+
+
+def asked_size(request: Request) -> WindowSize:
+    """The window size of the parameters `h` and `w`. Raises InvalidRequest."""
+    rows, columns = request.number("h"), request.number("w")
+    if rows is None or columns is None:
+        raise InvalidRequest("a size needs both h and w", field="h" if rows is None else "w")
+    return check_size(rows, columns)
+
+
+def absolute_workdir(path: str) -> str:
+    """A working directory without `.` and `..`, if one is given. Raises InvalidRequest."""
+    if path and not path.startswith("/"):
+        raise InvalidRequest(
+            f"the working directory '{path}' is invalid, it needs to be an absolute path",
+            field="WorkingDir",
+        )
+    return posixpath.normpath(path) if path else ""
 
 
 def parse_filters(request: Request, known: frozenset[str]) -> dict[str, list[str]]:
