@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
@@ -56,7 +57,8 @@ class Process:
         """A line of stdin, or what is there before its end."""
         line = b""
         while not line.endswith(b"\n"):
-            await trio.lowlevel.wait_readable(self.stdin)
+            with contextlib.suppress(PermissionError):  # /dev/null never makes anybody wait
+                await trio.lowlevel.wait_readable(self.stdin)
             byte = os.read(self.stdin, 1)
             if not byte:
                 break
