@@ -160,10 +160,10 @@ class FakeExecution:
         *,
         task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
     ) -> ExitStatus:
+        await trio.lowlevel.checkpoint()
         self._of(process.key)
         if process.key in self.paused:
             raise Conflict(f"container {process.key} is paused")
-        await trio.lowlevel.checkpoint()
         program = self.scripts.get(process.argv)
         if program is None:
             detail = f'exec: "{process.argv[0]}": executable file not found in $PATH'

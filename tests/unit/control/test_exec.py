@@ -240,6 +240,8 @@ async def test_an_exec_ends_with_its_container(tmp_path: Path) -> None:
         exec_id = await api.exec(container_id, "for", "ever")
         waiting = await api.exec(container_id, "greet")
         async with api.hijack(f"/exec/{exec_id}/start", {}) as client:
+            instance = api.world.manager.execs.find(exec_id)
+            await instance.until(lambda: bool(instance.pid))
             await api.ask("POST", f"/containers/{container_id}/kill")
             assert await client.rest() == b""
         assert await ended(api, exec_id) == 137
@@ -424,6 +426,7 @@ async def test_events_are_found_by_the_name_before_the_command(tmp_path: Path) -
 async def test_nothing_is_left_of_an_exec(tmp_path: Path) -> None:
     async with open_api(tmp_path, SCRIPTS) as api:
         container_id = await api.run(*DEAF)
+        await trio.testing.wait_all_tasks_blocked(0.05)
         before = len(os.listdir("/proc/self/fd"))
         for tty in (False, True):
             for argv in (("greet",), ("nope",), ("echo",)):
