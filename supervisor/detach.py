@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from drivers.errors import InvalidRequest
-
 DEFAULT_KEYS = b"\x10\x11"  # ctrl-p,ctrl-q
 
 _CONTROLS = "@abcdefghijklmnopqrstuvwxyz[\\]^_"  # with ctrl: 0, 1, 2 ...
 
 
-def parse_keys(text: str, *, what: str) -> bytes:
+def parse_keys(text: str) -> bytes:
     """The bytes of "ctrl-p,ctrl-q", "a,b" or "DEL"; the default's for nothing.
 
-    Raises InvalidRequest in Docker's words, `what` being its name for them.
+    Raises ValueError for the name of no key.
     """
     if not text:
         return DEFAULT_KEYS
@@ -26,7 +24,7 @@ def parse_keys(text: str, *, what: str) -> bytes:
         elif name == "DEL":
             keys += b"\x7f"
         else:
-            raise InvalidRequest(f"Invalid {what} keys ({text}) provided", field="detachKeys")
+            raise ValueError(f"there is no key {name!r}")
     return keys
 
 

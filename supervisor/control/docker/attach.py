@@ -15,9 +15,8 @@ from supervisor.control.context import Control
 from supervisor.control.docker.frames import content_type, frame, raw
 from supervisor.control.docker.logs import framed, query_of, wanted_sources
 from supervisor.control.docker.streaming import Manner, converse
-from supervisor.control.docker.values import asked_size
+from supervisor.control.docker.values import asked_keys, asked_size
 from supervisor.control.http import Answer, Hijack, Request, Response
-from supervisor.detach import parse_keys
 
 Runs = AsyncIterator[Sequence[Entry]]
 
@@ -41,7 +40,7 @@ async def attach(control: Control, request: Request) -> Answer:
 
 def _manner(container: Container, request: Request) -> Manner:
     tty = container.spec.tty
-    keys = parse_keys(request.get("detachKeys"), what="detach")  # wrong ones are told in any case
+    keys = asked_keys(request.get("detachKeys"), kind="detach")  # wrong ones are told in any case
     return Manner(
         encode=raw if tty else frame,
         sources=wanted_sources(request),

@@ -14,7 +14,7 @@ from supervisor.control.context import Control
 from supervisor.control.docker.body import ExecCreateBody, ExecStartBody
 from supervisor.control.docker.frames import content_type, frame, raw
 from supervisor.control.docker.streaming import Manner, converse
-from supervisor.control.docker.values import absolute_workdir, answer, asked_size
+from supervisor.control.docker.values import absolute_workdir, answer, asked_keys, asked_size
 from supervisor.control.http import Answer, Hijack, Request, Response
 from supervisor.control.router import Route, route
 from supervisor.detach import parse_keys
@@ -54,7 +54,7 @@ def spec_of(body: ExecCreateBody) -> ExecSpec:
     for text in (*body.cmd, *(body.env or ()), body.user, body.working_dir):
         if "\0" in text:
             raise InvalidRequest(f"a NUL character in {text!r}")
-    parse_keys(body.detach_keys, what="escape")
+    asked_keys(body.detach_keys, kind="escape")
     size = check_size(*(body.console_size or (0, 0)))
     return ExecSpec(
         argv=tuple(body.cmd),
@@ -97,7 +97,7 @@ async def _converse(
         encode=raw if tty else frame,
         sources=_BOTH,
         stdin=spec.attach_stdin,
-        keys=parse_keys(spec.detach_keys, what="escape") if spec.tty else None,
+        keys=parse_keys(spec.detach_keys) if spec.tty else None,
     )
     try:
         execs.begin(instance.id)

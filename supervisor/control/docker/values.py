@@ -15,6 +15,7 @@ import msgspec
 from drivers.errors import InvalidRequest
 from drivers.execution.base import WindowSize
 from supervisor.control.http import Request, Response
+from supervisor.detach import parse_keys
 from supervisor.terminal import check_size
 
 NEVER = "0001-01-01T00:00:00Z"
@@ -114,6 +115,15 @@ def absolute_workdir(path: str) -> str:
             field="WorkingDir",
         )
     return posixpath.normpath(path) if path else ""
+
+
+def asked_keys(text: str, *, kind: str) -> bytes:
+    """The detach keys that `text` names. Raises InvalidRequest: a `kind` of keys, says dockerd."""
+    try:
+        return parse_keys(text)
+    except ValueError as error:
+        message = f"Invalid {kind} keys ({text}) provided"
+        raise InvalidRequest(message, field="detachKeys") from error
 
 
 def parse_filters(request: Request, known: frozenset[str]) -> dict[str, list[str]]:

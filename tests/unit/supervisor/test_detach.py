@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers.errors import InvalidRequest
 from supervisor.detach import DEFAULT_KEYS, KeyFilter, parse_keys
 
 KEYS = st.binary(min_size=1, max_size=4).map(lambda raw: bytes(b % 3 for b in raw))
@@ -25,13 +24,13 @@ TYPED = st.lists(st.binary(max_size=8).map(lambda raw: bytes(b % 3 for b in raw)
     ],
 )
 def test_keys_are_written_as_docker_writes_them(text: str, keys: bytes) -> None:
-    assert parse_keys(text, what="detach") == keys
+    assert parse_keys(text) == keys
 
 
 @pytest.mark.parametrize("text", ["ctrl-1", "ctrl-ab", "ctrl-", "Ctrl-a", "ab", "a,,b", "é"])
 def test_other_words_are_refused(text: str) -> None:
-    with pytest.raises(InvalidRequest, match="Invalid escape keys"):
-        parse_keys(text, what="escape")
+    with pytest.raises(ValueError, match="there is no key"):
+        parse_keys(text)
 
 
 @given(keys=KEYS, typed=TYPED)
