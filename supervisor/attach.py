@@ -24,8 +24,12 @@ class Attachment:
         await self._container.stdin.send(data)
 
     def close_stdin(self) -> None:
-        """This client sends no more: the end of file, if the container takes one client only."""
-        if self._container.spec.stdin_once:
+        """This client sends no more: the end of file, if the container takes one client only.
+
+        A terminal has no end of file but the one that is typed.
+        """
+        spec = self._container.spec
+        if spec.stdin_once and not spec.tty:
             self._container.stdin.close()
 
 

@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from drivers.errors import InvalidRequest, from_os_error
-from drivers.execution.base import Command, MountAt, Namespace, Namespaces
+from drivers.execution.base import Command, MountAt, Namespace, Namespaces, WindowSize
 from drivers.execution.resources import Limits
 from drivers.kernel import mount
 from drivers.network.base import Endpoint
-from supervisor.spec import Bind, ContainerSpec, ResourceLimits, Tmpfs
+from supervisor.spec import Bind, ContainerSpec, ResourceLimits, Tmpfs, merge_env
 
 _HOSTS = """127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
@@ -19,14 +19,19 @@ _HOSTS = """127.0.0.1\tlocalhost
 
 
 def build_command(
-    spec: ContainerSpec, *, root_fd: int, mounts: tuple[MountAt, ...], endpoint: Endpoint
+    spec: ContainerSpec,
+    *,
+    root_fd: int,
+    mounts: tuple[MountAt, ...],
+    endpoint: Endpoint,
+    window: WindowSize,
 ) -> Command:
-    """The command of a resolved spec."""
+    """The command of a resolved spec; `window` is the size of its terminal, if it has one."""
     return Command(
         key=spec.id,
         root_fd=root_fd,
         argv=spec.argv,
-        env=_environment(spec),
+        env=environment(spec, tty=spec.tty),
         cwd=spec.workdir or "/",
         user=spec.user,
         hostname=spec.hostname,
@@ -34,6 +39,7 @@ def build_command(
         mounts=mounts,
         read_only=spec.read_only,
         namespaces=Namespaces(network=_network(endpoint)),
+        terminal=window if spec.tty else None,
         shm_size_bytes=spec.shm_size_bytes,
         no_new_privs=spec.isolation.no_new_privs,
         oom_score_adj=spec.oom_score_adj,
@@ -41,17 +47,16 @@ def build_command(
     )
 
 
+def environment(spec: ContainerSpec, *, tty: bool) -> tuple[str, ...]:
+    """The variables of a container's processes; the spec's win, as with Docker."""
+    own = [f"HOSTNAME={spec.hostname}", *(["TERM=xterm"] if tty else [])]
+    return merge_env(tuple(own), spec.env)
+
+
 def _network(endpoint: Endpoint) -> Namespace:
     if endpoint.host:
         return "host"
     return "new" if endpoint.netns_fd is None else endpoint.netns_fd
-
-
-def _environment(spec: ContainerSpec) -> tuple[str, ...]:
-    """The spec's variables; HOSTNAME is one of them even if nobody gave it."""
-    if any(item.startswith("HOSTNAME=") for item in spec.env):
-        return spec.env
-    return (*spec.env, f"HOSTNAME={spec.hostname}")
 
 
 def _limits(limits: ResourceLimits) -> Limits:

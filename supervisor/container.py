@@ -9,13 +9,14 @@ import msgspec
 import trio
 
 from drivers.errors import CrecheError
-from drivers.execution.base import ExitStatus
+from drivers.execution.base import ExitStatus, WindowSize
 from supervisor import states
 from supervisor.logs.broadcast import Broadcast
 from supervisor.logs.container_logs import ContainerLogs
 from supervisor.spec import ContainerSpec
 from supervisor.states import UP, Record, State
 from supervisor.stdin import Stdin
+from supervisor.terminal import Terminal
 
 
 class Container:
@@ -35,6 +36,8 @@ class Container:
         self.directory = directory  # private: logs, /etc/hostname and the like
         self.output = Broadcast()
         self.stdin = Stdin()
+        rows, columns = spec.console_size
+        self.terminal = Terminal(WindowSize(rows=rows, columns=columns))
         self.starting = trio.Lock()  # one start or removal at a time
         self.start_failure: CrecheError | None = None  # why the newest start came to nothing
         self.exits = 0  # how often a process of it has ended under this daemon

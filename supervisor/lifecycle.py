@@ -83,6 +83,7 @@ async def _attempt(
                 directory=container.directory,
                 logs=logs,
                 stdin=container.stdin,
+                terminal=container.terminal,
                 task_status=_OnStart(container, nursery),
             )
             nursery.cancel_scope.cancel()  # it will not become ready any more

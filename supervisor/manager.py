@@ -22,13 +22,14 @@ from drivers.errors import (
     NotModified,
     NotRunning,
 )
-from drivers.execution.base import Info
+from drivers.execution.base import Info, WindowSize
 from drivers.log.base import Entry, ReadQuery
 from supervisor import lifecycle, log, making
 from supervisor.attach import Attachment, attach
 from supervisor.container import Container
 from supervisor.containers import Containers
 from supervisor.events import EventHub
+from supervisor.execs.instances import ExecInstances
 from supervisor.images.store import ImageStore
 from supervisor.names import check_name, new_id, new_name
 from supervisor.operations import run_detached
@@ -58,6 +59,7 @@ class Manager:
         self.images = images
         self.events = events
         self.containers = Containers()
+        self.execs = ExecInstances(nursery, lambda spec: self.drivers.execution_of(spec))
         self._nursery = nursery
         self._store = store
         self._directory = directory  # holds one private directory for each container
@@ -315,6 +317,12 @@ class Manager:
     def attach(self, ref: str) -> contextlib.AbstractContextManager[Attachment]:
         """Attach to a container's streams, before it starts as well."""
         return attach(self.find(ref))
+
+    def resize(self, ref: str, size: WindowSize) -> None:
+        """Change the size of a container's terminal; before its start, that at its start."""
+        container = self.find(ref)
+        container.terminal.resize(size)
+        container.announce("resize", height=str(size.rows), width=str(size.columns))
 
     def read_logs(
         self, ref: str, query: ReadQuery

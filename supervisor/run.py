@@ -12,15 +12,18 @@ from pathlib import Path
 import trio
 
 from drivers.errors import InvalidRequest
-from drivers.execution.base import ExecutionDriver, ExitStatus, Pipes, Started
+from drivers.execution.base import ExecutionDriver, ExitStatus, Started
 from drivers.log.base import LogContext, LogDriver
 from drivers.network.base import NetworkDriver
 from drivers.storage.base import StorageDriver
 from supervisor.command import build_command, open_mounts, open_rootfs
 from supervisor.hold import hold_in
 from supervisor.logs.container_logs import ContainerLogs
+from supervisor.output import Output
+from supervisor.pipes import ChildEnds, HandOver, no_pipes, open_pipes
 from supervisor.spec import ContainerSpec
 from supervisor.stdin import Stdin
+from supervisor.terminal import Terminal
 
 OpenLogDriver = Callable[[str, LogContext, Mapping[str, str]], Awaitable[LogDriver]]
 
@@ -57,6 +60,7 @@ async def run_once(
     directory: Path,
     logs: ContainerLogs,
     stdin: Stdin,
+    terminal: Terminal,
     task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
 ) -> ExitStatus:
     """Run the command of a resolved spec to its end, its output flushed to the sinks.
@@ -73,13 +77,24 @@ async def run_once(
             lambda _: network.detach(spec.id),
         )
         mounts = open_mounts(spec, directory, held)
-        command = build_command(spec, root_fd=root_fd, mounts=mounts, endpoint=endpoint)
+        command = build_command(
+            spec, root_fd=root_fd, mounts=mounts, endpoint=endpoint, window=terminal.size
+        )
+        held.callback(terminal.close)
         async with trio.open_nursery() as nursery:
-            with _open_pipes(spec, logs, stdin, nursery) as child_ends:
-                child = child_ends.pipes
-                status = await execution.run(
-                    command, child, task_status=_AndClose(task_status, child_ends)
-                )
+            outputs: list[Output] = []
+
+            def take_terminal(fd: int) -> None:
+                outputs.append(terminal.open(fd))
+                logs.start(nursery, {"stdout": outputs[0]})
+                if spec.open_stdin:
+                    nursery.start_soon(stdin.pump, terminal.input_fd())
+
+            with _open_streams(spec, logs, stdin, nursery) as child:
+                handing_over = HandOver(task_status, child, take_terminal)
+                status = await execution.run(command, child.pipes, task_status=handing_over)
+            for output in outputs:
+                output.finish()  # a terminal is open at both ends, and tells of no end by itself
             await logs.drained()
             nursery.cancel_scope.cancel()  # what feeds the standard input has nobody to feed
     return status
@@ -101,49 +116,17 @@ def _root_of(
     return get, put
 
 
-class _ChildEnds:
-    """The ends of the three streams that the container gets; ours is to close them."""
-
-    def __init__(self, pipes: Pipes) -> None:
-        self.pipes = pipes
-        self._open = [pipes.stdin, pipes.stdout, pipes.stderr]
-
-    def __enter__(self) -> _ChildEnds:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        while self._open:
-            os.close(self._open.pop())
-
-
-class _AndClose(trio.TaskStatus[Started]):
-    """Closes our copies of the child's ends as soon as the child has them.
-
-    Otherwise the copiers would never see the end of its output.
-    """
-
-    def __init__(self, task_status: trio.TaskStatus[Started], ends: _ChildEnds) -> None:
-        self._task_status = task_status
-        self._ends = ends
-
-    def started(self, value: Started | None = None) -> None:
-        assert value is not None
-        self._ends.__exit__()
-        self._task_status.started(value)
-
-
-def _open_pipes(
-    spec: ContainerSpec, logs: ContainerLogs, stdin: Stdin, nursery: trio.Nursery
-) -> _ChildEnds:
-    """Make the three streams and start the tasks at our ends of them."""
-    stdout, child_stdout = os.pipe2(os.O_CLOEXEC)
-    stderr, child_stderr = os.pipe2(os.O_CLOEXEC)
-    if spec.open_stdin:
-        child_stdin, feed = os.pipe2(os.O_CLOEXEC)
-        nursery.start_soon(stdin.pump, feed)
-    else:
-        child_stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    logs.start(nursery, stdout, stderr)
-    return _ChildEnds(
-        Pipes(stdin=child_stdin, stdout=child_stdout, stderr=child_stderr, kept=(stdout, stderr))
-    )
+def _open_streams(
+    spec: ContainerSpec,
+    logs: ContainerLogs,
+    stdin: Stdin,
+    nursery: trio.Nursery,
+) -> ChildEnds:
+    """Make the streams and start the tasks at our ends of them; a terminal comes with the start."""
+    if spec.tty:
+        return no_pipes()
+    opened = open_pipes(stdin=spec.open_stdin, keep=True)
+    if opened.feed_fd is not None:
+        nursery.start_soon(stdin.pump, opened.feed_fd)
+    logs.start(nursery, {"stdout": opened.stdout, "stderr": opened.stderr})
+    return opened.child

@@ -172,6 +172,7 @@ class ContainerSpec(Value, frozen=True, kw_only=True):
     attach_stdout: bool = False  # what `docker run` asked for; only shown again
     attach_stderr: bool = False
     tty: bool = False
+    console_size: tuple[int, int] = (0, 0)  # rows and columns of the terminal at first
     open_stdin: bool = False
     stdin_once: bool = False
     mounts: tuple[Bind | Tmpfs, ...] = ()

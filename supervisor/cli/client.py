@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import json
 import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import quote, urlencode
 
 from supervisor.cli.errors import ApiError, CliError, Unreachable
@@ -73,13 +74,17 @@ def image_part(ref: str) -> str:
 class Upgraded:
     """A connection that has become a stream: the container's output in, its input out."""
 
-    def __init__(self, sock: socket.socket, reader: BinaryIO) -> None:
+    def __init__(self, sock: socket.socket, reader: io.BufferedReader) -> None:
         self._sock = sock
         self._reader = reader
 
     def read(self, size: int) -> bytes:
         """Exactly `size` bytes, fewer only at the end."""
         return self._reader.read(size)
+
+    def read_some(self, size: int) -> bytes:
+        """What comes next, at most `size` bytes; nothing at the end."""
+        return self._reader.read1(size)
 
     def send(self, data: bytes) -> None:
         """Pass bytes to the container's standard input."""
@@ -128,15 +133,19 @@ class Client:
                 yield response
 
     @contextlib.contextmanager
-    def upgrade(self, path: str, query: Query | None = None) -> Iterator[Upgraded]:
+    def upgrade(
+        self, path: str, query: Query | None = None, body: object = None
+    ) -> Iterator[Upgraded]:
         """POST, and turn the connection into a stream. Raises ApiError."""
+        data = b"" if body is None else json.dumps(body).encode()
         head = (
             f"POST {target_of(path, query)} HTTP/1.1\r\nHost: localhost\r\n"
-            "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\n"
+            "Connection: Upgrade\r\nUpgrade: tcp\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(data)}\r\n\r\n"
         )
         with connect(self.path) as sock, sock.makefile("rb") as reader:
             with _told_when_lost(self.path):
-                sock.sendall(head.encode("ascii"))
+                sock.sendall(head.encode("ascii") + data)
                 status = _status_of(reader.readline(_LINE_BYTES))
                 headers = http.client.parse_headers(reader)
                 if status != 101:

@@ -9,6 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from supervisor.cli import terminal
 from supervisor.cli.errors import CliError, Exit
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) *([bkmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
@@ -57,6 +58,7 @@ def _host_config(args: Namespace) -> dict[str, Any]:
         "Dns": args.dns or None,
         "RestartPolicy": restart_policy(args.restart),
         "AutoRemove": args.rm,
+        "ConsoleSize": terminal.size() if args.tty else None,
         "LogConfig": {"Type": args.log_driver, "Config": pairs("--log-opt", args.log_opt)},
         "Memory": size("--memory", args.memory),
         "MemorySwap": size("--memory-swap", args.memory_swap),

@@ -9,7 +9,7 @@ from supervisor.cli.client import Client
 from supervisor.cli.creation import body_of
 from supervisor.cli.errors import ApiError, CliError, Exit
 from supervisor.cli.output import complain
-from supervisor.cli.streams import converse, exit_code_from
+from supervisor.cli.streams import Session, check_terminal, converse, exit_code_from
 
 
 def create(client: Client, args: Namespace) -> int:
@@ -20,6 +20,8 @@ def create(client: Client, args: Namespace) -> int:
 
 def run(client: Client, args: Namespace) -> int:
     """Make a container and start it; attached, its exit code is ours."""
+    if not args.detach:
+        check_terminal(tty=args.tty, stdin=args.interactive, detach_keys=args.detach_keys)
     container_id = _create(client, args, attached=not args.detach)
     if args.detach:
         _start(client, container_id)
@@ -44,16 +46,21 @@ def _create(client: Client, args: Namespace, *, attached: bool) -> str:
 
 def _run_attached(client: Client, container_id: str, args: Namespace) -> int:
     """Join the streams and begin to wait before the start, so that nothing is missed."""
-    path = f"/containers/{container_id}"
-    streams = {"stream": True, "stdout": True, "stderr": True, "stdin": args.interactive}
+    session = Session(
+        client=client,
+        path=f"/containers/{container_id}",
+        stdin=args.interactive,
+        tty=args.tty,
+        detach_keys=args.detach_keys,
+        proxy=not args.no_sig_proxy,
+    )
     condition = {"condition": "removed" if args.rm else "next-exit"}
     with contextlib.ExitStack() as held:
-        upgraded = held.enter_context(client.upgrade(f"{path}/attach", streams))
-        waiting = held.enter_context(client.stream("POST", f"{path}/wait", condition))
+        upgraded = held.enter_context(client.upgrade(f"{session.path}/attach", session.query))
+        waiting = held.enter_context(client.stream("POST", f"{session.path}/wait", condition))
         _start(client, container_id)
-        converse(
-            client, container_id, upgraded, stdin=args.interactive, proxy=not args.no_sig_proxy
-        )
+        if converse(session, upgraded):
+            return Exit.OK
         return exit_code_from(waiting.read())
 
 

@@ -13,12 +13,17 @@ import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 
+from supervisor.cli import terminal
 from supervisor.cli.client import Client, Upgraded, part
 from supervisor.cli.errors import CliError, Exit
+from supervisor.detach import KeyFilter, parse_keys
 
 _HEADER = struct.Struct(">BxxxL")  # Docker's frame: stream number, length
+_RAW = "application/vnd.docker.raw-stream"  # of a terminal: without frames
 _STDERR = 2
 _READ_BYTES = 64 * 1024
 _PROXIED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT,
@@ -47,6 +52,13 @@ def write_frames(read: Callable[[int], bytes]) -> None:
         stream.flush()
 
 
+def write_raw(read: Callable[[int], bytes]) -> None:
+    """Write the output of a terminal to ours until it ends."""
+    while data := read(_READ_BYTES):
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
 def logs(client: Client, args: Namespace) -> int:
     """Print what a container has written."""
     query = {
@@ -60,7 +72,10 @@ def logs(client: Client, args: Namespace) -> int:
         "until": moment(args.until),
     }
     with client.stream("GET", f"/containers/{part(args.name)}/logs", query) as response:
-        write_frames(response.read)
+        if response.headers.get("Content-Type") == _RAW:
+            write_raw(response.read1)
+        else:
+            write_frames(response.read)
     return Exit.OK
 
 
@@ -71,35 +86,108 @@ def attach(client: Client, args: Namespace) -> int:
         raise CliError(
             f"{args.name} is not running: start it first (`crechectl start {args.name}`)"
         )
-    container_id = shown["Id"]
-    has_stdin = shown["Config"]["OpenStdin"] and not args.no_stdin
-    query = {"stream": True, "stdout": True, "stderr": True, "stdin": has_stdin}
-    with client.upgrade(f"/containers/{container_id}/attach", query) as upgraded:
-        converse(client, container_id, upgraded, stdin=has_stdin, proxy=not args.no_sig_proxy)
-    result = client.call("POST", f"/containers/{container_id}/wait")
+    config = shown["Config"]
+    session = Session(
+        client=client,
+        path=f"/containers/{shown['Id']}",
+        stdin=config["OpenStdin"] and not args.no_stdin,
+        tty=config["Tty"],
+        detach_keys=args.detach_keys,
+        proxy=not args.no_sig_proxy,
+    )
+    check_terminal(tty=session.tty, stdin=session.stdin, detach_keys=session.detach_keys)
+    with client.upgrade(f"{session.path}/attach", session.query) as upgraded:
+        if config["Tty"]:
+            redraw(session)
+        left = converse(session, upgraded)
+    if left:
+        return tell_left()
+    result = client.call("POST", f"{session.path}/wait")
     return int(result["StatusCode"])
 
 
-def converse(
-    client: Client, container_id: str, upgraded: Upgraded, *, stdin: bool, proxy: bool
-) -> None:
-    """Pass input, output and signals between us and a container until its output ends."""
-    if stdin:
-        # not waited for: it may sit in a read from a terminal when the container ends
-        threading.Thread(target=_feed, args=(upgraded,), daemon=True).start()
-    with signals_passed_on(client, container_id) if proxy else contextlib.nullcontext():
-        write_frames(upgraded.read)
+def tell_left() -> int:
+    """Say that the detach keys were read, as the docker command does; the exit code."""
+    print("read escape sequence", file=sys.stderr)
+    return Exit.FAILED
 
 
-def _feed(upgraded: Upgraded) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """How we are to talk to a container or an exec, which has the path `path`."""
+
+    client: Client
+    path: str
+    stdin: bool
+    tty: bool
+    detach_keys: str = ""
+    proxy: bool = False  # pass on signals; at a terminal, keys do what signals else do
+
+    @property
+    def query(self) -> dict[str, object]:
+        """The parameters of attaching."""
+        keys = {"detachKeys": self.detach_keys} if self.detach_keys else {}
+        return {"stream": True, "stdout": True, "stderr": True, "stdin": self.stdin, **keys}
+
+
+def check_terminal(*, tty: bool, stdin: bool, detach_keys: str) -> None:
+    """Raise CliError if there is no terminal to talk from, or no key of a name."""
+    if tty and stdin and not terminal.is_there():
+        raise CliError("the input device is not a TTY", code=Exit.FAILED)
+    try:
+        parse_keys(detach_keys)
+    except ValueError as error:
+        message = f"--detach-keys {detach_keys}: {error}"
+        raise CliError(message, code=Exit.FAILED) from error
+
+
+def converse(session: Session, upgraded: Upgraded) -> bool:
+    """Pass input, output and signals on until the output ends; whether the keys ended it."""
+    keys = KeyFilter(parse_keys(session.detach_keys)) if session.tty else None
+    with contextlib.ExitStack() as held:
+        if session.tty and session.stdin:
+            held.enter_context(terminal.raw())
+        if session.tty:
+            held.enter_context(terminal.size_passed_on(partial(resize, session)))
+        elif session.proxy:
+            held.enter_context(signals_passed_on(session.client, session.path))
+        if session.stdin:
+            # not waited for: it may sit in a read from a terminal when the container ends
+            threading.Thread(target=_feed, args=(upgraded, keys), daemon=True).start()
+        if session.tty:
+            write_raw(upgraded.read_some)
+        else:
+            write_frames(upgraded.read)
+    return keys is not None and keys.detached
+
+
+def _feed(upgraded: Upgraded, keys: KeyFilter | None) -> None:
     with contextlib.suppress(OSError):  # the container takes no more
         while data := os.read(0, _READ_BYTES):
             upgraded.send(data)
+            if keys is not None:
+                keys.feed(data)
+                if keys.detached:
+                    return  # the daemon has seen them as well, and ends the stream
     upgraded.end_input()
 
 
+def resize(session: Session, rows: int, columns: int) -> None:
+    """Tell the daemon the size of our window; not if there is nothing to resize any more."""
+    with contextlib.suppress(CliError):
+        session.client.call("POST", f"{session.path}/resize", {"h": rows, "w": columns})
+
+
+def redraw(session: Session) -> None:
+    """Make the program show itself: it does when the size changes, which it may not have."""
+    size = terminal.size()
+    if size is not None:
+        resize(session, size[0] + 1, size[1])
+        resize(session, *size)
+
+
 @contextlib.contextmanager
-def signals_passed_on(client: Client, container_id: str) -> Iterator[None]:
+def signals_passed_on(client: Client, path: str) -> Iterator[None]:
     """Signals to us go to the container; three interrupts end us nevertheless."""
     interrupts = 0
 
@@ -109,8 +197,7 @@ def signals_passed_on(client: Client, container_id: str) -> Iterator[None]:
         if interrupts >= _GIVE_UP_AFTER:
             raise KeyboardInterrupt
         with contextlib.suppress(CliError):  # it has ended, or is about to start
-            path = f"/containers/{container_id}/kill"
-            client.call("POST", path, {"signal": signal.Signals(number).name})
+            client.call("POST", f"{path}/kill", {"signal": signal.Signals(number).name})
 
     before = {number: signal.signal(number, pass_on) for number in _PROXIED}
     try:

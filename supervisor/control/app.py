@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from supervisor.control import creche
 from supervisor.control.context import VERSION, Control
-from supervisor.control.docker import containers, events, images, system
+from supervisor.control.docker import containers, events, exec, images, system
 from supervisor.control.router import Router
 from supervisor.control.xmlrpc import logtail, rpc
 
@@ -16,6 +16,7 @@ def router(control: Control) -> Router:
     return Router(
         [
             *containers.routes(control),
+            *exec.routes(control),
             *images.routes(control),
             *events.routes(control),
             *system.routes(control),

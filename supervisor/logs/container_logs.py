@@ -1,9 +1,9 @@
-"""The logging of one run of a container: two copiers, its sinks, and whoever is attached."""
+"""The logging of one run of a container: its copiers, its sinks, and whoever is attached."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import trio
 
@@ -13,6 +13,7 @@ from supervisor.hold import release
 from supervisor.logs.broadcast import Broadcast
 from supervisor.logs.copier import copy_stream
 from supervisor.logs.sink import Sink, SinkStats
+from supervisor.output import Output
 
 FLUSH_S = 10.0  # a sink that takes longer for what is left loses it, and stop stays on time
 
@@ -35,14 +36,14 @@ class ContainerLogs:
         """The counters of every sink."""
         return [sink.stats for sink in self._sinks]
 
-    def start(self, nursery: trio.Nursery, stdout_fd: int, stderr_fd: int) -> None:
-        """Copy both streams from now on; the descriptors are the copiers'."""
-        self._copying = 2
-        nursery.start_soon(self._copy, stdout_fd, "stdout")
-        nursery.start_soon(self._copy, stderr_fd, "stderr")
+    def start(self, nursery: trio.Nursery, outputs: Mapping[Source, Output]) -> None:
+        """Copy the streams from now on; they are the copiers'."""
+        self._copying = len(outputs)
+        for source, output in outputs.items():
+            nursery.start_soon(self._copy, output, source)
 
     async def drained(self) -> None:
-        """Wait until both streams have ended and the sinks have all of it, FLUSH_S at most."""
+        """Wait until the streams have ended and the sinks have all of it, FLUSH_S at most."""
         with trio.move_on_after(FLUSH_S) as scope:
             while self._copying:
                 await self._changed.wait()
@@ -51,9 +52,9 @@ class ContainerLogs:
         if scope.cancelled_caught:
             log.warning("logs.not_flushed", stats=self.stats())
 
-    async def _copy(self, fd: int, source: Source) -> None:
+    async def _copy(self, output: Output, source: Source) -> None:
         try:
-            await copy_stream(fd, source, live=self._live.publish, deliver=self._fan_out)
+            await copy_stream(output, source, live=self._live.publish, deliver=self._fan_out)
         finally:
             self._copying -= 1
             self._changed.set()

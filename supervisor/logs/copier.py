@@ -8,12 +8,10 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 
-import trio
-
 from drivers.log.base import Batch, Partial, Source
+from supervisor.output import Output
 
 LINE_LIMIT_BYTES = 16 * 1024  # Docker's: a longer line is passed on in parts
-READ_BYTES = 1024 * 1024
 PIPE_BYTES = 1024 * 1024  # /proc/sys/fs/pipe-max-size allows every user as much
 
 Deliver = Callable[[Batch], Awaitable[None]]
@@ -21,25 +19,22 @@ Live = Callable[[Source, bytes], None]
 
 
 async def copy_stream(
-    read_fd: int,
+    output: Output,
     source: Source,
     *,
     live: Live,
     deliver: Deliver,
     line_limit_bytes: int = LINE_LIMIT_BYTES,
 ) -> None:
-    """Read `read_fd`, which it owns, to its end.
+    """Read `output`, which it owns, to its end.
 
     `live` gets every chunk at once; `deliver` gets batches: what has no newline yet waits for it,
     for the limit, or for the end. Memory stays below a few times READ_BYTES whatever is written.
     """
     cutter = Cutter(source, line_limit_bytes)
-    async with trio.lowlevel.FdStream(read_fd) as stream:
-        _widen(read_fd)
-        while True:
-            chunk = bytes(await stream.receive_some(READ_BYTES))
-            if not chunk:
-                break
+    with output:
+        _widen(output.fd)
+        while chunk := await output.receive():
             live(source, chunk)
             for batch in cutter.feed(chunk, time.time_ns()):
                 await deliver(batch)
@@ -49,7 +44,8 @@ async def copy_stream(
 
 def _widen(fd: int) -> None:
     """Let the container write ahead by more than 64 KiB; where that is not allowed, so be it."""
-    with contextlib.suppress(OSError):  # EPERM: the share of pipe memory is used up (pipe(7))
+    # EPERM: the share of pipe memory is used up (pipe(7)); EBADF: it is a terminal
+    with contextlib.suppress(OSError):
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 

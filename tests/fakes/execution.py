@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
@@ -10,8 +11,17 @@ from dataclasses import dataclass, field
 
 import trio
 
-from drivers.errors import AlreadyExists, CommandNotFound, CrecheError, InvalidRequest, NotRunning
+from drivers.errors import (
+    AlreadyExists,
+    CommandNotFound,
+    Conflict,
+    CrecheError,
+    InvalidRequest,
+    NotRunning,
+)
+from drivers.execution import base
 from drivers.execution.base import Command, ExitStatus, Info, Pipes, Started
+from drivers.kernel.terminal import set_window_size
 
 Program = Callable[["Process"], Awaitable[int]]
 
@@ -23,7 +33,7 @@ _IGNORED_BY_DEFAULT = frozenset({0, signal.SIGCHLD, signal.SIGURG, signal.SIGWIN
 class Process:
     """What a program has: its command, its streams, and the signals it does not die of."""
 
-    command: Command
+    command: Command | base.Process
     pid: int
     stdin: int
     stdout: int
@@ -47,7 +57,8 @@ class Process:
         """A line of stdin, or what is there before its end."""
         line = b""
         while not line.endswith(b"\n"):
-            await trio.lowlevel.wait_readable(self.stdin)
+            with contextlib.suppress(PermissionError):  # /dev/null never makes anybody wait
+                await trio.lowlevel.wait_readable(self.stdin)
             byte = os.read(self.stdin, 1)
             if not byte:
                 break
@@ -111,6 +122,8 @@ class FakeExecution:
         self.scripts: dict[tuple[str, ...], Program] = dict(scripts or {})
         self.commands: list[Command] = []  # every one that was started
         self.live: dict[str, Process] = {}
+        self.execs: list[Process] = []  # those that run
+        self.paused: set[str] = set()
         self.left: set[str] = set()  # keys that `leftovers` tells of
         self._next_pid = _FIRST_PID
 
@@ -131,25 +144,68 @@ class FakeExecution:
             detail = f'exec: "{command.argv[0]}": executable file not found in $PATH'
             raise CommandNotFound("exec", 2, detail)
         with ExitStack() as held:
-            process = self._start(command, pipes, held)
+            process, started = self._start(command, pipes, held)
             running = program(process)
             self.live[command.key] = process
             held.callback(self.live.pop, command.key)
+            held.callback(self._end_execs, command.key)
             self.commands.append(command)
-            task_status.started(Started(pid=process.pid, start_time_ticks=process.pid))
-            code = 0
-            with process.scope:
-                code = await running
-            if process.killed_by is not None:
-                code = 128 + process.killed_by
-            return ExitStatus(code=code, signal=process.killed_by, oom_killed=process.oom_killed)
+            task_status.started(started)
+            return await self._run(process, running)
 
-    def _start(self, command: Command, pipes: Pipes, held: ExitStack) -> Process:
-        streams = [os.dup(fd) for fd in (pipes.stdin, pipes.stdout, pipes.stderr)]
+    async def exec(
+        self,
+        process: base.Process,
+        pipes: Pipes,
+        *,
+        task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
+    ) -> ExitStatus:
+        await trio.lowlevel.checkpoint()
+        self._of(process.key)
+        if process.key in self.paused:
+            raise Conflict(f"container {process.key} is paused")
+        program = self.scripts.get(process.argv)
+        if program is None:
+            detail = f'exec: "{process.argv[0]}": executable file not found in $PATH'
+            raise CommandNotFound("exec", 2, detail)
+        with ExitStack() as held:
+            started_process, started = self._start(process, pipes, held)
+            running = program(started_process)
+            self.execs.append(started_process)
+            held.callback(self.execs.remove, started_process)
+            task_status.started(started)
+            return await self._run(started_process, running)
+
+    async def _run(self, process: Process, running: Awaitable[int]) -> ExitStatus:
+        code = 0
+        with process.scope:
+            code = await running
+        if process.killed_by is not None:
+            code = 128 + process.killed_by
+        return ExitStatus(code=code, signal=process.killed_by, oom_killed=process.oom_killed)
+
+    def _end_execs(self, key: str) -> None:
+        for process in self.execs:
+            if process.command.key == key:
+                process.die(signal.SIGKILL)
+
+    def _start(
+        self, command: Command | base.Process, pipes: Pipes, held: ExitStack
+    ) -> tuple[Process, Started]:
+        ends, terminal_fd = (pipes.stdin, pipes.stdout, pipes.stderr), None
+        if command.terminal is not None:
+            terminal_fd, slave = os.openpty()
+            set_window_size(slave, command.terminal.rows, command.terminal.columns)
+            ends = (slave, slave, slave)
+        streams = [os.dup(fd) for fd in ends]
         for fd in (*streams, *(os.dup(fd) for fd in pipes.kept)):
             held.callback(os.close, fd)
+        if command.terminal is not None:
+            os.close(slave)
         self._next_pid += 1
-        return Process(command, self._next_pid, *streams)
+        pid = self._next_pid
+        started = Started(pid=pid, start_time_ticks=pid, terminal_fd=terminal_fd)
+        return Process(command, pid, *streams), started
 
     async def kill(self, key: str, signum: signal.Signals | int) -> None:
         self._of(key).take_signal(int(signum))

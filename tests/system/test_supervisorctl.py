@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.daemon import Daemon
+from tests.system.terminal import Terminal
 
 UNITS = """
 [container.db]
@@ -195,3 +196,28 @@ def test_shutdown_ends_the_daemon(fresh_creched: Daemon) -> None:
     assert fresh_creched.process is not None
     assert fresh_creched.process.wait(30) == 0
     assert not fresh_creched.socket.exists()
+
+
+FOREGROUND = """
+[container.reader]
+image = "busybox"
+command = ["sh", "-c", "echo ready; while read line; do echo got $line; done; echo eof"]
+stdin = true
+ready = { after_s = 0.1 }
+"""
+
+
+def test_fg_passes_lines_on_and_shows_the_answers(creched: Daemon) -> None:
+    (creched.units_dir / "reader.toml").write_text(FOREGROUND)
+    creched.supervisorctl("update", check=True)
+    until(creched, lambda states: states.get("reader") == "RUNNING")
+    command = ["/usr/bin/supervisorctl", "-s", f"unix://{creched.socket}", "fg", "reader"]
+    with Terminal(command, {"PATH": "/usr/bin:/bin"}) as terminal:
+        terminal.until("ready")
+        terminal.type("one\r")
+        terminal.until("got one")
+        terminal.type("two\r")
+        terminal.until("got two")
+        terminal.type("\x03")
+        terminal.until("Exiting foreground")  # it ends at the next output only, supervisord's too
+    assert states(creched)["reader"] == "RUNNING"

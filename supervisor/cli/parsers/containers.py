@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 from supervisor.cli.parsers.base import (
     Parser,
     Verbs,
@@ -18,6 +20,7 @@ def add(verbs: Verbs[Parser]) -> None:
     """Add the verbs of this family."""
     _add_ps(verbs)
     _add_logs(verbs)
+    _add_exec(verbs)
     inspect = add_verb(verbs, "inspect", "containers:inspect", "all of a container or image")
     inspect.add_argument("names", metavar="NAME", nargs="+", help=f"{_NAMES}; an image too")
     inspect.add_argument("--type", choices=("container", "image"), help="only of this kind")
@@ -36,6 +39,7 @@ def add(verbs: Verbs[Parser]) -> None:
     attach = add_verb(verbs, "attach", "streams:attach", "join the streams of a container")
     attach.add_argument("--no-stdin", action="store_true", help="do not pass on the input")
     add_no_sig_proxy(attach)
+    add_detach_keys(attach)
     attach.add_argument("name", metavar="NAME", help=_NAMES)
 
 
@@ -44,6 +48,34 @@ def add_no_sig_proxy(parser: Parser) -> None:
     parser.add_argument(
         "--no-sig-proxy", action="store_true", help="do not pass on INT, TERM and other signals"
     )
+
+
+def add_detach_keys(parser: Parser) -> None:
+    """--detach-keys, for whatever joins a terminal."""
+    parser.add_argument(
+        "--detach-keys", metavar="KEYS", default="", help="leave a terminal (default ctrl-p,ctrl-q)"
+    )
+
+
+def _add_exec(verbs: Verbs[Parser]) -> None:
+    run = add_verb(verbs, "exec", "execution:execute", "run a command in a running container")
+    run.usage = f"{run.prog} [OPTIONS] NAME COMMAND [ARG...]"
+    add = run.add_argument
+    add("-d", "--detach", action="store_true", help="do not wait for it")
+    add("-i", "--interactive", action="store_true", help="pass on the input")
+    add("-t", "--tty", action="store_true", help="with a terminal")
+    for flags, metavar, text in (
+        (("-e", "--env"), "NAME[=VALUE]", "a variable; without value: ours"),
+        (("--env-file",), "FILE", "variables, one a line"),
+    ):
+        add(*flags, metavar=metavar, action="append", default=[], help=text)
+    add("-u", "--user", metavar="USER[:GROUP]", default="", help="default: the container's")
+    add("-w", "--workdir", metavar="DIR", default="", help="default: the container's")
+    add("--privileged", action="store_true", help="with every capability")
+    add_detach_keys(run)
+    add("name", metavar="NAME", help=_NAMES)
+    add("command", metavar="COMMAND", help="and its arguments")
+    add("arguments", metavar="ARG", nargs=argparse.REMAINDER)
 
 
 def _add_ps(verbs: Verbs[Parser]) -> None:

@@ -6,7 +6,7 @@ import argparse
 
 from supervisor.cli.errors import Exit
 from supervisor.cli.parsers.base import Parser, Verbs, add_verb
-from supervisor.cli.parsers.containers import add_no_sig_proxy
+from supervisor.cli.parsers.containers import add_detach_keys, add_no_sig_proxy
 
 
 def add(verbs: Verbs[Parser]) -> None:
@@ -14,6 +14,7 @@ def add(verbs: Verbs[Parser]) -> None:
     run = _verb(verbs, "run", "make a container and start it")
     run.add_argument("-d", "--detach", action="store_true", help="print its id and leave it")
     add_no_sig_proxy(run)
+    add_detach_keys(run)
     for parser in (run, _verb(verbs, "create", "make a container")):
         parser.usage = f"{parser.prog} [OPTIONS] IMAGE [COMMAND] [ARG...]"
         _add_identity(parser)

@@ -70,6 +70,7 @@ class HostConfig(Body, kw_only=True, rename="pascal"):
     shm_size: Int64 = 0
     oom_score_adj: Int64 = 0
     runtime: str = ""
+    console_size: tuple[Int64, Int64] | None = None  # height, width
     port_bindings: dict[str, Any] | None = None
     publish_all_ports: bool = False
 
@@ -93,3 +94,27 @@ class CreateBody(Body, kw_only=True, rename="pascal"):
     stop_signal: str = ""
     stop_timeout: Int64 | None = None
     host_config: HostConfig | None = None
+
+
+class ExecCreateBody(Body, kw_only=True, rename="pascal"):
+    """Of POST /containers/{id}/exec. Source: the API reference, ContainerExec."""
+
+    attach_stdin: bool = False
+    attach_stdout: bool = False
+    attach_stderr: bool = False
+    detach_keys: str = ""
+    tty: bool = False
+    env: list[str] | None = None
+    cmd: list[str] | None = None
+    privileged: bool = False
+    user: str = ""
+    working_dir: str = ""
+    console_size: tuple[Int64, Int64] | None = None  # height, width
+
+
+class ExecStartBody(Body, kw_only=True, rename="pascal"):
+    """Of POST /exec/{id}/start. Source: the API reference, ExecStart."""
+
+    detach: bool = False
+    tty: bool = False
+    console_size: tuple[Int64, Int64] | None = None

@@ -12,7 +12,7 @@ import msgspec
 from drivers.errors import Conflict, CrecheError, InvalidRequest, NotFound
 from supervisor.container import Container
 from supervisor.control.context import Control
-from supervisor.control.docker.attach import attach
+from supervisor.control.docker.attach import attach, resize
 from supervisor.control.docker.create import create
 from supervisor.control.docker.listing import list_containers, size_of
 from supervisor.control.docker.logs import logs
@@ -45,6 +45,7 @@ def routes(control: Control) -> list[Route]:
         ("POST", f"{one}/wait", wait),
         ("POST", f"{one}/rename", rename),
         ("POST", f"{one}/attach", attach),
+        ("POST", f"{one}/resize", resize),
         ("GET", f"{one}/logs", logs),
         ("GET", f"{one}/top", top),
         ("GET", f"{one}/changes", changes),
@@ -71,6 +72,7 @@ async def inspect(control: Control, request: Request) -> Answer:
         storage=storage.name,
         graph=graph,
         default_runtime=next(iter(manager.drivers.execution)),
+        exec_ids=manager.execs.ids_of(container),
     )
     if request.flag("size"):
         shown["SizeRw"] = await size_of(manager, container)

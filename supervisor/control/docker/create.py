@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import posixpath
 import shlex
 from typing import Any, TypeVar
 
@@ -13,7 +12,7 @@ from drivers.execution.defaults import DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PA
 from supervisor.control.context import Control
 from supervisor.control.docker.body import CreateBody, HostConfig
 from supervisor.control.docker.mounts import mounts_of
-from supervisor.control.docker.values import answer
+from supervisor.control.docker.values import absolute_workdir, answer
 from supervisor.control.http import Answer, Request
 from supervisor.lifecycle import parse_signal
 from supervisor.spec import (
@@ -24,6 +23,7 @@ from supervisor.spec import (
     ResourceLimits,
     RestartPolicy,
 )
+from supervisor.terminal import check_size
 
 T = TypeVar("T")
 
@@ -80,7 +80,6 @@ UNSUPPORTED: tuple[tuple[str, str, tuple[object, ...]], ...] = (
 
 # The same for the fields beside HostConfig.
 UNSUPPORTED_OUTSIDE: tuple[tuple[str, str, tuple[object, ...]], ...] = (
-    ("Tty", "a terminal (-t)", ()),
     ("Volumes", "an anonymous volume (-v with one path)", ()),
     ("Healthcheck", "a health check (--health-cmd)", ({"Test": ["NONE"]}, {"Test": []})),
     ("MacAddress", "--mac-address", ()),
@@ -151,12 +150,14 @@ def spec_of(body: CreateBody, *, name: str) -> ContainerSpec:
         cmd=_argv(body.cmd),
         env=tuple(body.env or ()),
         user=body.user,
-        workdir=_workdir(body.working_dir),
+        workdir=absolute_workdir(body.working_dir),
         hostname=body.hostname,
         domainname=body.domainname,
         labels=body.labels or {},
         attach_stdout=body.attach_stdout,
         attach_stderr=body.attach_stderr,
+        tty=body.tty,
+        console_size=_console_size(host),
         open_stdin=body.open_stdin,
         stdin_once=body.stdin_once,
         mounts=mounts_of(host),
@@ -191,13 +192,9 @@ def _entrypoint(value: list[str] | str | None) -> tuple[str, ...] | None:
     return () if value in ("", [""]) else _argv(value)
 
 
-def _workdir(path: str) -> str:
-    if path and not path.startswith("/"):
-        raise InvalidRequest(
-            f"the working directory '{path}' is invalid, it needs to be an absolute path",
-            field="WorkingDir",
-        )
-    return posixpath.normpath(path) if path else ""
+def _console_size(host: HostConfig) -> tuple[int, int]:
+    size = check_size(*(host.console_size or (0, 0)))
+    return size.rows, size.columns
 
 
 def _network(mode: str) -> str:

@@ -59,7 +59,7 @@ def _matches(event: Event, filters: dict[str, list[str]]) -> bool:
     attributes = event.attributes
     values: dict[str, set[str]] = {
         "type": {event.type},
-        "event": {event.action},
+        "event": {event.action, event.action.partition(": ")[0]},  # "exec_start: sh -c true"
         "scope": {"local"},
         "image": {event.id, attributes.get("name", ""), attributes.get("image", "")}
         if event.type == "image"

@@ -21,6 +21,11 @@ def frame(source: Source, data: bytes) -> bytes:
     return _HEADER.pack(_NUMBERS[source], len(data)) + data
 
 
-def content_type(api_version: tuple[int, int]) -> str:
+def raw(source: Source, data: bytes) -> bytes:
+    """The stream as a terminal has it: there is only one."""
+    return data
+
+
+def content_type(api_version: tuple[int, int], *, tty: bool) -> str:
     """What the stream is called: clients older than 1.42 know one name only."""
-    return MULTIPLEXED if api_version >= (1, 42) else RAW
+    return MULTIPLEXED if api_version >= (1, 42) and not tty else RAW

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from drivers.errors import InvalidRequest
 from drivers.log.base import Entry, ReadQuery, Source
 from supervisor.control.context import Control
-from supervisor.control.docker.frames import content_type, frame
+from supervisor.control.docker.frames import content_type, frame, raw
 from supervisor.control.docker.values import parse_time, rfc3339
 from supervisor.control.http import Answer, Request, Stream
 
@@ -45,22 +45,24 @@ async def logs(control: Control, request: Request) -> Answer:
     container = control.manager.find(request.parameters["id"])
     query = query_of(request, follow=request.flag("follow"))
     times, details = request.flag("timestamps"), request.flag("details")
+    tty = container.spec.tty
     held = AsyncExitStack()
     runs = await held.enter_async_context(control.manager.read_logs(container.id, query))
 
     async def body() -> AsyncIterator[bytes]:
         async for entries in runs:
-            yield framed(entries, times=times, details=details)
+            yield framed(entries, times=times, details=details, tty=tty)
 
-    return Stream(body=body(), content_type=content_type(request.api_version), held=held)
+    return Stream(body=body(), content_type=content_type(request.api_version, tty=tty), held=held)
 
 
-def framed(entries: Sequence[Entry], *, times: bool, details: bool) -> bytes:
-    """Entries as one write: a frame for each."""
+def framed(entries: Sequence[Entry], *, times: bool, details: bool, tty: bool) -> bytes:
+    """Entries as one write: a frame for each, or one after the other as a terminal showed them."""
+    encode = raw if tty else frame
     if not times and not details:
-        return b"".join([frame(entry.source, entry.data) for entry in entries])
+        return b"".join([encode(entry.source, entry.data) for entry in entries])
     return b"".join(
-        [frame(entry.source, _prefix(entry, times, details) + entry.data) for entry in entries]
+        [encode(entry.source, _prefix(entry, times, details) + entry.data) for entry in entries]
     )
 
 

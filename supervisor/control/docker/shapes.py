@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drivers.execution.defaults import DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
@@ -15,7 +15,12 @@ from supervisor.states import State
 
 
 def inspected(
-    container: Container, *, storage: str, graph: Mapping[str, str], default_runtime: str
+    container: Container,
+    *,
+    storage: str,
+    graph: Mapping[str, str],
+    default_runtime: str,
+    exec_ids: Sequence[str],
 ) -> dict[str, Any]:
     """The whole of one container."""
     spec, record = container.spec, container.record
@@ -44,7 +49,7 @@ def inspected(
         "MountLabel": "",
         "ProcessLabel": "",
         "AppArmorProfile": "",
-        "ExecIDs": None,
+        "ExecIDs": list(exec_ids) or None,
         "HostConfig": _host_config(spec, default_runtime),
         "GraphDriver": {"Name": storage, "Data": dict(graph)},
         "Mounts": [_mount(mount) for mount in spec.mounts],
@@ -79,7 +84,7 @@ def _config(spec: ContainerSpec) -> dict[str, Any]:
         "AttachStdin": spec.open_stdin,
         "AttachStdout": spec.attach_stdout,
         "AttachStderr": spec.attach_stderr,
-        "Tty": False,
+        "Tty": spec.tty,
         "OpenStdin": spec.open_stdin,
         "StdinOnce": spec.stdin_once,
         "Env": list(spec.env),
@@ -121,6 +126,7 @@ def _host_config(spec: ContainerSpec, default_runtime: str) -> dict[str, Any]:
         "PidMode": "",
         "Privileged": False,
         "PublishAllPorts": False,
+        "ConsoleSize": list(spec.console_size),
         "ReadonlyRootfs": spec.read_only,
         "SecurityOpt": ["no-new-privileges"] if spec.isolation.no_new_privs else None,
         "ShmSize": spec.shm_size_bytes,

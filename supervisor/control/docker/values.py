@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import time
 from collections.abc import Mapping
@@ -11,7 +12,10 @@ from typing import Any
 import msgspec
 
 from drivers.errors import InvalidRequest
+from drivers.execution.base import WindowSize
 from supervisor.control.http import Request, Response
+from supervisor.detach import parse_keys
+from supervisor.terminal import check_size
 
 NEVER = "0001-01-01T00:00:00Z"
 
@@ -92,6 +96,33 @@ def ago(seconds: float) -> str:
     if days < 730:
         return f"{days // 30} months"
     return f"{days // 365} years"
+
+
+def asked_size(request: Request) -> WindowSize:
+    """The window size of the parameters `h` and `w`. Raises InvalidRequest."""
+    rows, columns = request.number("h"), request.number("w")
+    if rows is None or columns is None:
+        raise InvalidRequest("a size needs both h and w", field="h" if rows is None else "w")
+    return check_size(rows, columns)
+
+
+def absolute_workdir(path: str) -> str:
+    """A working directory without `.` and `..`, if one is given. Raises InvalidRequest."""
+    if path and not path.startswith("/"):
+        raise InvalidRequest(
+            f"the working directory '{path}' is invalid, it needs to be an absolute path",
+            field="WorkingDir",
+        )
+    return posixpath.normpath(path) if path else ""
+
+
+def asked_keys(text: str, *, kind: str) -> bytes:
+    """The detach keys that `text` names. Raises InvalidRequest: a `kind` of keys, says dockerd."""
+    try:
+        return parse_keys(text)
+    except ValueError as error:
+        message = f"Invalid {kind} keys ({text}) provided"
+        raise InvalidRequest(message, field="detachKeys") from error
 
 
 def parse_filters(request: Request, known: frozenset[str]) -> dict[str, list[str]]:

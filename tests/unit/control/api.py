@@ -103,6 +103,31 @@ class Client:
 
 
 @dataclass
+class Hijacked:
+    """A connection that has become a stream."""
+
+    head: bytes
+    raw: trio.SocketStream
+    seen: bytes = b""
+
+    async def until(self, end: bytes) -> bytes:
+        """What comes up to `end` and with it."""
+        while end not in self.seen:
+            data = await self.raw.receive_some(READ_BYTES)
+            assert data, self.seen
+            self.seen += bytes(data)
+        cut = self.seen.index(end) + len(end)
+        found, self.seen = self.seen[:cut], self.seen[cut:]
+        return found
+
+    async def rest(self) -> bytes:
+        """What comes until the server closes."""
+        while data := await self.raw.receive_some(READ_BYTES):
+            self.seen += bytes(data)
+        return self.seen
+
+
+@dataclass
 class Site:
     """A server in action."""
 
@@ -116,6 +141,20 @@ class Site:
         self.nursery.start_soon(self.server.converse, theirs)
         async with ours:
             yield Client(ours)
+
+    @contextlib.asynccontextmanager
+    async def hijack(
+        self, path: str, body: object = None, *, upgrade: bool = True
+    ) -> AsyncIterator[Hijacked]:
+        """POST on a connection that the answer makes a stream."""
+        data = b"" if body is None else json.dumps(body).encode()
+        wanted = "Connection: Upgrade\r\nUpgrade: tcp\r\n" if upgrade else ""
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n{wanted}\r\n"
+        async with self.connect() as client:
+            await client.raw.send_all(head.encode() + data)
+            hijacked = Hijacked(b"", client.raw)
+            hijacked.head = await hijacked.until(b"\r\n\r\n")
+            yield hijacked
 
     async def ask(self, method: str, path: str, body: object = b"", **query: str) -> Reply:
         """One request on a connection of its own; a body that is no bytes is sent as JSON."""
@@ -149,6 +188,13 @@ class Api(Site):
         reply = await self.ask(
             "POST", f"/containers/create?name={name}", {"Image": "box", "Cmd": argv, **fields}
         )
+        assert reply.status == 201, reply.body
+        return str(reply.json["Id"])
+
+    async def exec(self, container_id: str, *argv: str, **fields: object) -> str:
+        """The id of an exec that attaches its output, not started."""
+        body = {"Cmd": argv, "AttachStdout": True, "AttachStderr": True, **fields}
+        reply = await self.ask("POST", f"/containers/{container_id}/exec", body)
         assert reply.status == 201, reply.body
         return str(reply.json["Id"])
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from drivers.log.base import Batch, Source
 from supervisor.logs.copier import Cutter, copy_stream
+from supervisor.output import Output
 
 LIMIT = 16
 
@@ -74,7 +75,7 @@ async def test_a_stream_is_shown_live_at_once_and_delivered_in_lines() -> None:
     async with trio.open_nursery() as nursery:
 
         async def copy() -> None:
-            await copy_stream(read_fd, "stdout", live=live, deliver=deliver)
+            await copy_stream(Output(read_fd), "stdout", live=live, deliver=deliver)
 
         nursery.start_soon(copy)
         os.write(write_fd, b"prompt> ")

@@ -1,0 +1,58 @@
+"""Our end of what a process writes: of a pipe, or of its terminal."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import trio
+
+READ_BYTES = 1024 * 1024
+AFTER_END_BYTES = 4 * READ_BYTES  # no pipe holds more; beyond it somebody goes on writing
+
+
+class Output:
+    """Reads a descriptor, which it owns and closes with its block, to its end.
+
+    The end is where every writer has closed its own; or, once `finish` has been called, where
+    nothing is left to read. Others may keep a writing end of what has nothing more to say.
+    """
+
+    def __init__(self, fd: int) -> None:
+        os.set_blocking(fd, False)
+        self.fd = fd
+        self._waiting = trio.CancelScope()
+        self._left: int | None = None  # bytes that are still read, once finished
+
+    def __enter__(self) -> Output:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.fd)
+
+    def finish(self) -> None:
+        """Who matters writes no more: what is there now is all."""
+        if self._left is None:
+            self._left = AFTER_END_BYTES
+            self._waiting.cancel()
+
+    async def receive(self) -> bytes:
+        """What comes next; nothing at the end."""
+        await trio.lowlevel.checkpoint()
+        while self._left is None or self._left > 0:
+            try:
+                data = os.read(self.fd, READ_BYTES)
+            except BlockingIOError:
+                if self._left is not None:
+                    break
+                with trio.CancelScope() as self._waiting:
+                    await trio.lowlevel.wait_readable(self.fd)
+                continue
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                break  # a terminal that nobody has open any more
+            if self._left is not None:
+                self._left -= len(data)
+            return data
+        return b""
