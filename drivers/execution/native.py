@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -21,7 +22,9 @@ from drivers.errors import (
 from drivers.execution import cgroup
 from drivers.execution.base import Command, ExitStatus, Info, Pipes, Started
 from drivers.execution.cgroup import ControlGroup, Hierarchy
+from drivers.execution.network_usage import network_usage
 from drivers.execution.plan import explain_limit, make_plan
+from drivers.execution.resources import Limits, Usage
 from drivers.keeper.client import Exit, Keeper, Spawned
 from drivers.keeper.protocol import MAX_FDS
 
@@ -34,6 +37,7 @@ class _Live:
 
     group: ControlGroup
     spawned: Spawned
+    own_network: bool
 
     def kill(self) -> None:
         """Send SIGKILL to every process, first of all the one that takes the others along."""
@@ -76,12 +80,16 @@ class NativeExecution:
         self._live[key] = None
         try:
             async with AsyncExitStack() as held:
-                group = ControlGroup(self._hierarchy, self._parent, key, command.limits)
+                group = ControlGroup(
+                    self._hierarchy, self._parent, key, command.limits, command.device_rules
+                )
                 held.push_async_callback(_remove, group)
                 group.create()
                 spawned = await self._spawn(command, pipes, group)
                 held.callback(os.close, spawned.pidfd)
-                live = self._live[key] = _Live(group, spawned)
+                live = self._live[key] = _Live(
+                    group, spawned, own_network=command.namespaces.network != "host"
+                )
                 end = await self._see_through(key, live, task_status)
                 return _exit_status(end, oom_killed=group.oom_kills() > 0)
         finally:
@@ -137,6 +145,12 @@ class NativeExecution:
         except OSError as error:
             raise InvalidRequest(f"invalid signal: {signum}") from error
 
+    async def pause(self, key: str) -> None:
+        await self._of(key).group.freeze()
+
+    async def unpause(self, key: str) -> None:
+        self._of(key).group.thaw()
+
     async def terminate(self, key: str) -> None:
         self._of(key).kill()
 
@@ -150,6 +164,17 @@ class NativeExecution:
             start_time_ticks=live.spawned.start_time_ticks,
             cgroup=live.group.path,
         )
+
+    async def stats(self, key: str) -> Usage:
+        live = self._of(key)
+        networks = network_usage(live.spawned.pid) if live.own_network else ()
+        return replace(live.group.usage(), networks=networks)
+
+    async def update(self, key: str, limits: Limits) -> None:
+        self._of(key).group.update(limits)
+
+    async def watch_oom(self, key: str, tell: Callable[[], None]) -> None:
+        await self._of(key).group.watch_oom(tell)
 
     async def clean(self, key: str) -> None:
         if key not in self._live:
