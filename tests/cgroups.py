@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import os
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import trio
@@ -14,6 +14,7 @@ import trio
 from drivers.execution.cgroup import ControlGroup, Hierarchy, detect, remove_parent
 from drivers.execution.resources import DeviceRule, Limits
 
+_PATIENCE_S = 60.0
 _numbers = itertools.count(1)
 
 
@@ -50,8 +51,19 @@ async def open_group(
         remove_parent(hierarchy, parent)
 
 
-def start_in(group: ControlGroup, script: str) -> subprocess.Popen[bytes]:
-    """A shell script that runs in a group."""
+@contextlib.asynccontextmanager
+async def running_in(group: ControlGroup, script: str) -> AsyncIterator[subprocess.Popen[bytes]]:
+    """A shell script that runs in a group; all of the group ends with the block."""
+    with _start_in(group, script) as process:
+        try:
+            await eventually(lambda: process.pid in group.pids() or process.poll() is not None)
+            yield process
+        finally:
+            process.kill()
+            group.kill()
+
+
+def _start_in(group: ControlGroup, script: str) -> subprocess.Popen[bytes]:
     fds = group.open_to_join()
     try:
         if group.version == 1:
@@ -61,8 +73,16 @@ def start_in(group: ControlGroup, script: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             ["sh", "-c", "; ".join([*join, script])],
             pass_fds=fds,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
     finally:
         for fd in fds:
             os.close(fd)
+
+
+async def eventually(holds: Callable[[], object]) -> None:
+    """Wait for what no descriptor tells of. Raises TooSlowError."""
+    with trio.fail_after(_PATIENCE_S):
+        while not holds():  # noqa: ASYNC110
+            await trio.sleep(0.002)

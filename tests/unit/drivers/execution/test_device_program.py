@@ -15,7 +15,7 @@ from drivers.execution.device_program import assemble
 from drivers.execution.device_rules import DEFAULT_DEVICE_RULES, allows_all, effective, v1_lines
 from drivers.execution.hierarchy import Hierarchy
 from drivers.execution.resources import DeviceRule
-from tests.cgroups import both, open_group, start_in
+from tests.cgroups import both, open_group, running_in
 
 _BITS = {"m": 1, "r": 2, "w": 4}
 _ALLOW_ALL = DeviceRule()
@@ -131,18 +131,17 @@ def test_v1_takes_rules_as_lines() -> None:
 async def test_the_kernel_keeps_processes_from_devices(
     hierarchy: Hierarchy, tmp_path: Path
 ) -> None:
-    full = tmp_path / "full"
+    full, kernel_log = tmp_path / "full", tmp_path / "kmsg"
     os.mknod(full, stat.S_IFCHR | 0o666, os.makedev(1, 7))
-    kernel_log = tmp_path / "kmsg"
     os.mknod(kernel_log, stat.S_IFCHR | 0o666, os.makedev(1, 11))
     script = (
         f"head -c1 {full} | wc -c; (: < {kernel_log}) 2>/dev/null && echo open || echo refused; "
-        f"mknod {tmp_path}/made b 8 0 && echo made"
+        f"rm -f {tmp_path}/made; mknod {tmp_path}/made b 8 0 && echo made"
     )
-    async with open_group(hierarchy) as group:
-        assert start_in(group, script).communicate()[0].split() == [b"1", b"refused", b"made"]
     own = DeviceRule(kind="c", major=1, minor=11, access="r")
-    for rules in ((own,), (_ALLOW_ALL,)):
-        (tmp_path / "made").unlink()
-        async with open_group(hierarchy, device_rules=rules) as group:
-            assert start_in(group, script).communicate()[0].split() == [b"1", b"open", b"made"]
+    for rules, outcome in (((), b"refused"), ((own,), b"open"), ((_ALLOW_ALL,), b"open")):
+        async with (
+            open_group(hierarchy, device_rules=rules) as group,
+            running_in(group, script) as process,
+        ):
+            assert process.communicate()[0].split() == [b"1", outcome, b"made"]
