@@ -16,6 +16,7 @@ from supervisor import log
 from supervisor.command import check_mounts, write_etc_files
 from supervisor.container import Container
 from supervisor.images.store import Image, ImageStore
+from supervisor.limits import check_on_host, check_values, host_processors
 from supervisor.run import Drivers
 from supervisor.spec import ContainerSpec, ImageDefaults, LogConfig, resolve
 from supervisor.store import Store
@@ -57,6 +58,8 @@ def check(spec: ContainerSpec, drivers: Drivers) -> None:
     drivers.execution_of(spec)
     drivers.network_of(spec)
     check_mounts(spec)
+    check_values(spec.limits)
+    check_on_host(spec.limits, host_processors())
     for config in spec.log:
         drivers.check_log(config.driver, config.options)
 

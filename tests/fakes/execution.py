@@ -10,8 +10,16 @@ from dataclasses import dataclass, field
 
 import trio
 
-from drivers.errors import AlreadyExists, CommandNotFound, CrecheError, InvalidRequest, NotRunning
+from drivers.errors import (
+    AlreadyExists,
+    CommandNotFound,
+    CrecheError,
+    InvalidRequest,
+    LimitUnavailable,
+    NotRunning,
+)
 from drivers.execution.base import Command, ExitStatus, Info, Pipes, Started
+from drivers.execution.resources import Limits, Usage
 
 Program = Callable[["Process"], Awaitable[int]]
 
@@ -33,6 +41,12 @@ class Process:
     signal_arrived: trio.Event = field(default_factory=trio.Event)
     killed_by: int | None = None
     oom_killed: bool = False
+    paused: bool = False
+    pending: list[int] = field(default_factory=list)  # signals that came while it was paused
+    limits: Limits = field(default_factory=Limits)
+    usage: Usage = field(default_factory=Usage)
+    oom_watchers: list[Callable[[], None]] = field(default_factory=list)
+    ended: trio.Event = field(default_factory=trio.Event)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     def write(self, data: bytes) -> None:
@@ -54,6 +68,12 @@ class Process:
             line += byte
         return line
 
+    def run_out_of_memory(self) -> None:
+        """Have one of its children killed, which it survives."""
+        self.oom_killed = True
+        for tell in self.oom_watchers:
+            tell()
+
     def die(self, signum: int) -> None:
         """End as if killed by a signal."""
         self.killed_by = signum
@@ -61,6 +81,9 @@ class Process:
 
     def take_signal(self, signum: int) -> None:
         """Do what the kernel does with a signal."""
+        if self.paused:
+            self.pending.append(signum)
+            return
         self.received.append(signum)
         self.signal_arrived.set()
         ignored = signum in self.ignored or signum in _IGNORED_BY_DEFAULT
@@ -111,6 +134,7 @@ class FakeExecution:
         self.scripts: dict[tuple[str, ...], Program] = dict(scripts or {})
         self.commands: list[Command] = []  # every one that was started
         self.live: dict[str, Process] = {}
+        self.refused_shares = 3  # a limit that cannot be had
         self.left: set[str] = set()  # keys that `leftovers` tells of
         self._next_pid = _FIRST_PID
 
@@ -135,6 +159,7 @@ class FakeExecution:
             running = program(process)
             self.live[command.key] = process
             held.callback(self.live.pop, command.key)
+            held.callback(process.ended.set)
             self.commands.append(command)
             task_status.started(Started(pid=process.pid, start_time_ticks=process.pid))
             code = 0
@@ -149,10 +174,21 @@ class FakeExecution:
         for fd in (*streams, *(os.dup(fd) for fd in pipes.kept)):
             held.callback(os.close, fd)
         self._next_pid += 1
-        return Process(command, self._next_pid, *streams)
+        return Process(command, self._next_pid, *streams, limits=command.limits)
 
     async def kill(self, key: str, signum: signal.Signals | int) -> None:
         self._of(key).take_signal(int(signum))
+
+    async def pause(self, key: str) -> None:
+        process = self._of(key)
+        await trio.lowlevel.checkpoint()
+        process.paused = True
+
+    async def unpause(self, key: str) -> None:
+        process = self._of(key)
+        process.paused = False
+        while process.pending:
+            process.take_signal(process.pending.pop(0))
 
     async def terminate(self, key: str) -> None:
         self._of(key).die(signal.SIGKILL)
@@ -163,6 +199,25 @@ class FakeExecution:
     async def info(self, key: str) -> Info:
         pid = self._of(key).pid
         return Info(pid=pid, start_time_ticks=pid, cgroup=f"/fake/{key}")
+
+    async def stats(self, key: str) -> Usage:
+        return self._of(key).usage
+
+    async def update(self, key: str, limits: Limits) -> None:
+        process = self._of(key)
+        if limits.cpu_shares == self.refused_shares:
+            raise LimitUnavailable("cpu shares cannot be limited here")
+        process.limits = limits
+
+    async def watch_oom(self, key: str, tell: Callable[[], None]) -> None:
+        process = self._of(key)
+        if process.oom_killed:
+            tell()
+        process.oom_watchers.append(tell)
+        try:
+            await process.ended.wait()
+        finally:
+            process.oom_watchers.remove(tell)
 
     async def clean(self, key: str) -> None:
         self.left.discard(key)
