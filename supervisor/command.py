@@ -8,10 +8,10 @@ from pathlib import Path
 
 from drivers.errors import InvalidRequest, from_os_error
 from drivers.execution.base import Command, MountAt, Namespace, Namespaces, WindowSize
-from drivers.execution.resources import Limits
 from drivers.kernel import mount
 from drivers.network.base import Endpoint
-from supervisor.spec import Bind, ContainerSpec, ResourceLimits, Tmpfs, merge_env
+from supervisor.limits import to_driver
+from supervisor.spec import Bind, ContainerSpec, Tmpfs, merge_env
 
 _HOSTS = """127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
@@ -43,7 +43,7 @@ def build_command(
         shm_size_bytes=spec.shm_size_bytes,
         no_new_privs=spec.isolation.no_new_privs,
         oom_score_adj=spec.oom_score_adj,
-        limits=_limits(spec.limits),
+        limits=to_driver(spec.limits),
     )
 
 
@@ -57,19 +57,6 @@ def _network(endpoint: Endpoint) -> Namespace:
     if endpoint.host:
         return "host"
     return "new" if endpoint.netns_fd is None else endpoint.netns_fd
-
-
-def _limits(limits: ResourceLimits) -> Limits:
-    """As Docker does: a memory limit alone allows as much swap again."""
-    swap = limits.memory_swap_bytes
-    if swap is None and limits.memory_bytes is not None:
-        swap = 2 * limits.memory_bytes
-    return Limits(
-        memory_bytes=limits.memory_bytes,
-        memory_swap_bytes=swap,
-        nano_cpus=limits.nano_cpus,
-        pids=limits.pids,
-    )
 
 
 def write_etc_files(spec: ContainerSpec, directory: Path) -> None:

@@ -39,6 +39,8 @@ class Container:
         rows, columns = spec.console_size
         self.terminal = Terminal(WindowSize(rows=rows, columns=columns))
         self.starting = trio.Lock()  # one start or removal at a time
+        self.pausing = trio.Lock()  # one at a time
+        self.updating = trio.Lock()  # one change of the limits at a time
         self.start_failure: CrecheError | None = None  # why the newest start came to nothing
         self.exits = 0  # how often a process of it has ended under this daemon
         self.last_exit: ExitStatus | None = None

@@ -20,14 +20,14 @@ from drivers.errors import (
     from_os_error,
     leaves,
 )
-from drivers.execution.base import ExitStatus, Started
+from drivers.execution.base import ExecutionDriver, ExitStatus, Started
 from supervisor import log
 from supervisor.container import Container
 from supervisor.logs.container_logs import ContainerLogs
 from supervisor.restart import count_failures, gave_up, next_delay_s, wants_restart
 from supervisor.run import Drivers, run_once
 from supervisor.spec import DEFAULT_STOP_GRACE_S
-from supervisor.states import UP, Record, State
+from supervisor.states import READY, UP, Record, State
 from supervisor.stdin import Stdin
 
 OpenLogs = Callable[[Container, Drivers], AbstractAsyncContextManager[ContainerLogs]]
@@ -84,7 +84,7 @@ async def _attempt(
                 logs=logs,
                 stdin=container.stdin,
                 terminal=container.terminal,
-                task_status=_OnStart(container, nursery),
+                task_status=_OnStart(container, drivers.execution_of(container.spec), nursery),
             )
             nursery.cancel_scope.cancel()  # it will not become ready any more
         return status
@@ -103,8 +103,11 @@ async def _attempt(
 class _OnStart(trio.TaskStatus[Started]):
     """What happens at the moment at which the command has been executed."""
 
-    def __init__(self, container: Container, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, container: Container, execution: ExecutionDriver, nursery: trio.Nursery
+    ) -> None:
         self._container = container
+        self._execution = execution
         self._nursery = nursery
 
     def started(self, value: Started | None = None) -> None:
@@ -119,13 +122,30 @@ class _OnStart(trio.TaskStatus[Started]):
             started_ns=time.time_ns(),
             exit_code=0,
             error="",
+            oom_killed=False,
         )
         container.announce("start")
+        self._nursery.start_soon(_watch_oom, container, self._execution)
         after_s = container.spec.unit.ready_after_s if container.spec.unit else 0.0
         if after_s:
             self._nursery.start_soon(_become_ready, container, after_s)
         else:
             container.move(State.RUNNING)
+
+
+async def _watch_oom(container: Container, execution: ExecutionDriver) -> None:
+    """Tell at once that the kernel has killed processes for want of memory; others may live on."""
+
+    def tell() -> None:
+        container.update(oom_killed=True)
+        container.announce("oom")
+
+    try:
+        await execution.watch_oom(container.id, tell)
+    except NotRunning:
+        return  # it has ended
+    except CrecheError as error:
+        log.warning("container.oom_not_watched", name=container.name, error=error)
 
 
 async def _become_ready(container: Container, after_s: float) -> None:
@@ -151,7 +171,7 @@ def _settle(container: Container, outcome: ExitStatus | CrecheError | None) -> f
     code = outcome.code if isinstance(outcome, ExitStatus) else 1
     ran_s = trio.current_time() - container.started_at if before.pid else 0.0
     failures = count_failures(policy, earlier=before.failures, ran_s=ran_s)
-    was_ready = before.state is State.RUNNING
+    was_ready = before.state in READY
     container.last_run_was_ready = was_ready
     if wants_restart(policy, exit_code=code, was_ready=was_ready, failures=failures):
         container.move(State.BACKOFF, failures=failures, **ended)
@@ -168,8 +188,8 @@ def _record_end(
     if isinstance(outcome, ExitStatus):
         container.exits += 1
         container.last_exit = outcome
-        if outcome.oom_killed:
-            container.announce("oom")
+        if outcome.oom_killed and not container.record.oom_killed:
+            container.announce("oom")  # its end was quicker than the watch
         container.announce("die", exitCode=str(outcome.code))
         return {
             "pid": 0,
@@ -199,14 +219,19 @@ async def end(
     """
     container.end(state)
     if container.record.pid:
+        was_paused = container.record.state is State.PAUSED
         if container.record.state is not State.STOPPING:
             container.move(State.STOPPING)
-        await _signal_and_wait(container, drivers, signum, grace_s)
+        await _signal_and_wait(container, drivers, signum, grace_s, was_paused)
     await container.at_rest()
 
 
 async def _signal_and_wait(
-    container: Container, drivers: Drivers, signum: int | None, grace_s: float | None
+    container: Container,
+    drivers: Drivers,
+    signum: int | None,
+    grace_s: float | None,
+    was_paused: bool,
 ) -> None:
     execution = drivers.execution_of(container.spec)
     if grace_s is None:
@@ -217,6 +242,9 @@ async def _signal_and_wait(
     try:
         await execution.kill(container.id, signum)
         container.announce("kill", signal=str(int(signum)))
+        if was_paused:  # it takes the signal as it goes on
+            await execution.unpause(container.id)
+            container.announce("unpause")
         with trio.move_on_after(grace_s if grace_s >= 0 else float("inf")):
             await container.at_rest()
             return

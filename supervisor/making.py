@@ -18,6 +18,8 @@ from supervisor.checks import check_values
 from supervisor.command import check_mounts, write_etc_files
 from supervisor.container import Container
 from supervisor.images.store import Image, ImageStore
+from supervisor.limits import check_on_host, host_processors
+from supervisor.limits import check_values as check_limits
 from supervisor.run import Drivers
 from supervisor.spec import ContainerSpec, ImageDefaults, LogConfig, resolve
 from supervisor.store import Store
@@ -59,6 +61,8 @@ def check(spec: ContainerSpec, drivers: Drivers) -> None:
     drivers.execution_of(spec)
     drivers.network_of(spec)
     check_mounts(spec)
+    check_limits(spec.limits)
+    check_on_host(spec.limits, host_processors())
     for config in spec.log:
         try:
             drivers.check_log(config.driver, config.options)

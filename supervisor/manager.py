@@ -23,8 +23,9 @@ from drivers.errors import (
     NotRunning,
 )
 from drivers.execution.base import Info, WindowSize
+from drivers.execution.resources import Usage
 from drivers.log.base import Entry, ReadQuery
-from supervisor import lifecycle, log, making
+from supervisor import lifecycle, log, making, pausing, updating
 from supervisor.attach import Attachment, attach
 from supervisor.container import Container
 from supervisor.containers import Containers
@@ -35,8 +36,8 @@ from supervisor.names import check_name, new_id, new_name
 from supervisor.operations import run_detached
 from supervisor.reading import open_logs, read_logs
 from supervisor.run import Drivers
-from supervisor.spec import ContainerSpec, LogConfig
-from supervisor.states import Record, State
+from supervisor.spec import ContainerSpec, LogConfig, RestartPolicy
+from supervisor.states import READY, Record, State
 from supervisor.store import Store
 from supervisor.waiting import Condition, Wait, waiting
 
@@ -134,10 +135,14 @@ class Manager:
     async def _remove(self, container: Container, force: bool) -> None:
         if container.is_up:
             if not force:
+                status = container.record.docker_status
                 raise Conflict(
-                    f'cannot remove container "/{container.name}": container is '
-                    f"{container.record.docker_status}: stop the container before removing or "
-                    "force remove"
+                    f'cannot remove container "/{container.name}": container is {status}'
+                    + (
+                        " and must be unpaused first"
+                        if status == "paused"
+                        else ": stop the container before removing or force remove"
+                    )
                 )
             await lifecycle.end(container, self.drivers, signum=signal.SIGKILL, grace_s=0)
         async with container.starting:
@@ -184,6 +189,8 @@ class Manager:
         async with container.starting:
             if container.record.state is State.STOPPING:
                 await container.at_rest()
+            if container.record.state is State.PAUSED:
+                raise Conflict("cannot start a paused container, try unpause instead")
             if container.is_up:
                 raise NotModified(f"container {container.name} is already running")
             if container.record.state in (State.REMOVING, State.DEAD):
@@ -201,7 +208,7 @@ class Manager:
         await container.until(lambda: container.record.state not in (State.STARTING, State.CREATED))
         if container.start_failure:
             raise container.start_failure
-        if container.record.state is not State.RUNNING and not container.last_run_was_ready:
+        if container.record.state not in READY and not container.last_run_was_ready:
             raise NotRunning(
                 f"{container.name} ended with exit code {container.record.exit_code} "
                 "before it was ready"
@@ -281,10 +288,16 @@ class Manager:
 
     async def kill(self, ref: str, signum: int) -> None:
         """Send a signal as `docker kill` does: an end that follows is not a reason to restart."""
-        container = self._running(ref)
-        if signum in (signal.SIGKILL, lifecycle.stop_signal(container)):
+        await run_detached(self._nursery, partial(self._kill, self._running(ref), signum))
+
+    async def _kill(self, container: Container, signum: int) -> None:
+        ends = signum in (signal.SIGKILL, lifecycle.stop_signal(container))
+        if ends:
             container.ending = True
         await self._signal(container, signum)
+        if ends and container.record.state is State.PAUSED:  # it takes the signal as it goes on
+            with contextlib.suppress(Conflict):  # it has ended already
+                await pausing.unpause(container, self.drivers)
 
     async def signal(self, ref: str, signum: int) -> None:
         """Send a signal and nothing more. Raises NotRunning."""
@@ -299,6 +312,28 @@ class Manager:
         if not container.record.pid:
             raise NotRunning(f"container {container.id} is not running")
         return container
+
+    async def pause(self, ref: str) -> None:
+        """Stop every process of a container where it is. Raises NotRunning, Conflict."""
+        container = self.find(ref)
+        await run_detached(self._nursery, partial(pausing.pause, container, self.drivers))
+
+    async def unpause(self, ref: str) -> None:
+        """Let a paused container go on. Raises Conflict."""
+        container = self.find(ref)
+        await run_detached(self._nursery, partial(pausing.unpause, container, self.drivers))
+
+    async def update(
+        self, ref: str, changes: dict[str, object], restart: RestartPolicy | None = None
+    ) -> None:
+        """Replace limits of a container, and its restart policy; see `updating.update`."""
+        operation = partial(updating.update, self.find(ref), self.drivers, changes, restart)
+        await run_detached(self._nursery, operation)
+
+    async def stats(self, ref: str) -> Usage:
+        """What a container has used and holds now. Raises NotRunning."""
+        container = self._running(ref)
+        return await self.drivers.execution_of(container.spec).stats(container.id)
 
     async def pids(self, ref: str) -> Sequence[int]:
         """Every process of a container, as the host numbers them. Raises NotRunning."""

@@ -77,6 +77,7 @@ class ResourceLimits(Value, frozen=True, kw_only=True):
     memory_bytes: int | None = None
     memory_swap_bytes: int | None = None  # memory plus swap; -1 is unlimited swap
     memory_reservation_bytes: int | None = None
+    memory_swappiness: int | None = None  # 0 to 100; cgroup v1 only
     nano_cpus: int | None = None
     cpu_period_usec: int | None = None
     cpu_quota_usec: int | None = None

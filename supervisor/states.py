@@ -13,6 +13,7 @@ class State(enum.StrEnum):
     CREATED = "created"  # never started
     STARTING = "starting"  # waiting for what it requires, being set up, or not ready yet
     RUNNING = "running"  # up, and ready
+    PAUSED = "paused"  # up, every process stopped where it is
     STOPPING = "stopping"  # has been asked to stop
     BACKOFF = "backoff"  # ended, waits to be started again
     STOPPED = "stopped"  # ended because it was asked to
@@ -28,7 +29,10 @@ MOVES: dict[State, frozenset[State]] = {
         {State.RUNNING, State.BACKOFF, State.STOPPING, State.STOPPED, State.EXITED, State.FATAL}
     ),
     State.RUNNING: frozenset(
-        {State.STOPPING, State.BACKOFF, State.STOPPED, State.EXITED, State.FATAL}
+        {State.PAUSED, State.STOPPING, State.BACKOFF, State.STOPPED, State.EXITED, State.FATAL}
+    ),
+    State.PAUSED: frozenset(
+        {State.RUNNING, State.STOPPING, State.BACKOFF, State.STOPPED, State.EXITED, State.FATAL}
     ),
     State.STOPPING: frozenset({State.STOPPED, State.EXITED}),
     State.BACKOFF: frozenset({State.STARTING, State.STOPPED, State.EXITED, State.FATAL}),
@@ -40,7 +44,9 @@ MOVES: dict[State, frozenset[State]] = {
 }
 
 # A life task is at work exactly in these.
-UP = frozenset({State.STARTING, State.RUNNING, State.STOPPING, State.BACKOFF})
+UP = frozenset({State.STARTING, State.RUNNING, State.PAUSED, State.STOPPING, State.BACKOFF})
+# Up, and has become ready.
+READY = frozenset({State.RUNNING, State.PAUSED})
 # At rest: nothing of the container runs and nothing will by itself.
 DOWN = frozenset({State.CREATED, State.STOPPED, State.EXITED, State.FATAL})
 
@@ -48,6 +54,7 @@ _DOCKER_STATUS: dict[State, str] = {
     State.CREATED: "created",
     State.STARTING: "running",
     State.RUNNING: "running",
+    State.PAUSED: "paused",
     State.STOPPING: "running",
     State.BACKOFF: "restarting",
     State.STOPPED: "exited",
@@ -75,6 +82,7 @@ _SUPERVISOR_STATE: dict[State, ProcessState] = {
     State.CREATED: ProcessState.STOPPED,
     State.STARTING: ProcessState.STARTING,
     State.RUNNING: ProcessState.RUNNING,
+    State.PAUSED: ProcessState.RUNNING,
     State.STOPPING: ProcessState.STOPPING,
     State.BACKOFF: ProcessState.BACKOFF,
     State.STOPPED: ProcessState.STOPPED,

@@ -14,8 +14,22 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class LimitsTable(Table, frozen=True, kw_only=True):
     memory: int | str | None = None
     memory_swap: int | str | None = None
+    memory_reservation: int | str | None = None
+    memory_swappiness: int | None = None
     cpus: float | None = None
+    cpu_period_usec: int | None = None
+    cpu_quota_usec: int | None = None
+    cpu_shares: int | None = None
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
     pids: int | None = None
+    oom_kill_disable: bool = False
+    blkio_weight: int | None = None
+    blkio_weight_device: dict[str, int] = {}  # by the device's path on the host
+    device_read_bps: dict[str, int | str] = {}
+    device_write_bps: dict[str, int | str] = {}
+    device_read_iops: dict[str, int] = {}
+    device_write_iops: dict[str, int] = {}
 
 
 class RestartTable(Table, frozen=True, kw_only=True):

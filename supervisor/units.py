@@ -31,12 +31,11 @@ from supervisor.spec import (
     Tmpfs,
     UnitInfo,
 )
+from supervisor.unit_limits import limits_of, parse_bytes
 from supervisor.unit_tables import LimitsTable, MountTable, RestartTable, UnitTable
 
 MAX_REPLICAS = 1000
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?B)?", re.IGNORECASE)
-_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3, "t": 1024**4}
 
 
 class Unit(msgspec.Struct, frozen=True, kw_only=True):
@@ -229,25 +228,18 @@ def _positive(key: str, value: float) -> float:
     return value
 
 
-def _bytes(key: str, value: int | str | None) -> int | None:
-    """A size: a number of bytes, or "512MiB"; units are powers of 1024 as Docker has them."""
-    if value is None:
-        return None
-    found = _SIZE.fullmatch(str(value).strip())
-    if found is None:
-        raise _Wrong(key, f'{value!r} is not a size like "512MiB"')
-    return int(float(found[1]) * _UNITS[found[2].lower()])
+def _bytes(key: str, value: int | str) -> int:
+    try:
+        return parse_bytes(value)
+    except InvalidRequest as error:
+        raise _Wrong(key, str(error)) from error
 
 
-def _limits(limits: LimitsTable) -> ResourceLimits:
-    return ResourceLimits(
-        memory_bytes=_bytes("limits.memory", limits.memory),
-        memory_swap_bytes=_bytes("limits.memory_swap", limits.memory_swap),
-        nano_cpus=None
-        if limits.cpus is None
-        else int(_positive("limits.cpus", limits.cpus) * 1_000_000_000),
-        pids=limits.pids,
-    )
+def _limits(table: LimitsTable) -> ResourceLimits:
+    try:
+        return limits_of(table)
+    except InvalidRequest as error:
+        raise _Wrong(f"limits.{error.field}", str(error)) from error
 
 
 def _mounts(table: UnitTable) -> Iterable[Bind | Tmpfs]:
@@ -275,7 +267,7 @@ def _mounts(table: UnitTable) -> Iterable[Bind | Tmpfs]:
 def _mount(mount: MountTable) -> Bind | Tmpfs:
     target = _absolute("mounts.target", mount.target)
     if mount.type == "tmpfs":
-        size = _bytes("mounts.size", mount.size)
+        size = None if mount.size is None else _bytes("mounts.size", mount.size)
         mode = int(str(mount.mode), 8) if mount.mode is not None else 0o1777
         return Tmpfs(target=target, size_bytes=size, mode=mode, read_only=mount.read_only)
     if mount.type != "bind":

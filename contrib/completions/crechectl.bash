@@ -2,8 +2,8 @@
 # /usr/share/bash-completion/completions/crechectl.
 
 _crechectl_verbs="status start stop restart signal pid tail clear reread update avail add remove
-ps logs inspect rename rm kill wait attach exec run create images load import tag rmi
-events info doctor version shutdown"
+ps logs inspect rename rm kill pause unpause wait stats top attach exec run create images load
+import tag rmi events info doctor version shutdown"
 
 _crechectl_words() { # the names of a kind, as the daemon has them
     crechectl "${_crechectl_socket[@]}" complete-words "$1" 2>/dev/null
@@ -47,7 +47,9 @@ _crechectl() {
                 words="all $(_crechectl_words processes)"
                 ;;
             update | add | remove) words=$(_crechectl_words groups) ;;
-            logs | rename | rm | kill | wait | attach | exec) words=$(_crechectl_words containers) ;;
+            logs | rename | rm | kill | pause | unpause | wait | stats | top | attach | exec)
+                words=$(_crechectl_words containers)
+                ;;
             inspect) words="$(_crechectl_words containers) $(_crechectl_words images)" ;;
             run | create | tag | rmi) words=$(_crechectl_words images) ;;
             import)

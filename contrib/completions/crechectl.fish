@@ -1,8 +1,8 @@
 # Completion of crechectl for fish: copy it to ~/.config/fish/completions/crechectl.fish.
 
 set -g __crechectl_verbs status start stop restart signal pid tail clear reread update avail add \
-    remove ps logs inspect rename rm kill wait attach exec run create images load import tag rmi \
-    events info doctor version shutdown
+    remove ps logs inspect rename rm kill pause unpause wait stats top attach exec run create \
+    images load import tag rmi events info doctor version shutdown
 
 function __crechectl_words # the names of a kind, as the daemon has them
     set -l tokens (commandline -opc)
@@ -41,7 +41,8 @@ complete -c crechectl -n '__crechectl_verb >/dev/null; and string match -q -- "-
 complete -c crechectl -n '__crechectl_is status start stop restart signal pid tail clear' \
     -a 'all (__crechectl_words processes)'
 complete -c crechectl -n '__crechectl_is update add remove' -a '(__crechectl_words groups)'
-complete -c crechectl -n '__crechectl_is logs rename rm kill wait attach exec inspect' \
+complete -c crechectl \
+    -n '__crechectl_is logs rename rm kill pause unpause wait stats top attach exec inspect' \
     -a '(__crechectl_words containers)'
 complete -c crechectl -n '__crechectl_is run create tag rmi inspect' -a '(__crechectl_words images)'
 complete -c crechectl -n '__crechectl_is import load run create' -F

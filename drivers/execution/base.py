@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -260,6 +261,14 @@ class ExecutionDriver(Protocol):
 
     async def update(self, key: str, limits: Limits) -> None:
         """Replace its limits while it runs. Raises LimitUnavailable; then the old ones hold."""
+        ...
+
+    async def watch_oom(self, key: str, tell: Callable[[], None]) -> None:
+        """Call `tell` whenever the container runs out of memory, what was before included.
+
+        Returns when it has ended, or at once where nobody counts its memory. Raises DriverError if
+        it cannot be watched; `ExitStatus.oom_killed` tells all the same.
+        """
         ...
 
     async def clean(self, key: str) -> None:

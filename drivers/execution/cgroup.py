@@ -1,7 +1,6 @@
-"""Control groups: one for each container, on cgroup v1, v2, and v1 beside an empty v2.
+"""Control groups: one for each container, made, joined, stopped, killed and removed.
 
-Sources: the kernel's cgroup-v1/*.rst and cgroup-v2.rst. cgroupfs is memory, not a disk: its files
-are read and written where they are needed, without a thread.
+Sources: the kernel's cgroup-v1/*.rst and cgroup-v2.rst.
 """
 
 from __future__ import annotations
@@ -9,152 +8,90 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import trio
 
 from drivers.errors import DriverError, LimitUnavailable, from_os_error
-from drivers.execution.resources import Limits
+from drivers.execution import cgroup_apply, devices, freezer
+from drivers.execution.cgroup_directories import Directories
+from drivers.execution.cgroup_files import fields, write
+from drivers.execution.cgroup_limits import changes
+from drivers.execution.cgroup_stats import host_memory_bytes, usage_v1, usage_v2
+from drivers.execution.cgroup_watch import until, watch_oom_v1, watch_oom_v2
+from drivers.execution.device_rules import allows_all, effective
+from drivers.execution.hierarchy import Hierarchy, detect, leftovers, remove_parent
+from drivers.execution.resources import DeviceRule, Limits, Usage
+from drivers.execution.stuck import explain_stuck
 
-CPU_PERIOD_USEC = 100_000  # Docker's and the kernel's default
+__all__ = ["ControlGroup", "Hierarchy", "detect", "leftovers", "remove_parent"]
+
 REMOVE_S = 10.0
+_FIRST_DELAY_S = 0.001
+_LONGEST_DELAY_S = 0.1
 
-_V1_ALWAYS = ("memory", "pids", "freezer")  # to count, to find and to stop processes
-# Every name that may stand among the mount options of a v1 hierarchy.
-_V1_CONTROLLERS = frozenset(
-    [
-        *("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory"),
-        *("misc", "net_cls", "net_prio", "perf_event", "pids", "rdma"),
-    ]
-)
-_V2_WANTED = ("cpu", "memory", "pids", "io", "cpuset")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hierarchy:
-    """Where control groups are on this host.
-
-    `mounts` has one entry for v2, with the name "", and one for each mount of v1, named by the
-    controllers mounted there together ("memory", "cpu,cpuacct").
-    """
-
-    version: Literal[1, 2]
-    mounts: Mapping[str, Path]
-
-    def holding(self, controller: str) -> str | None:
-        """The name of the mount that has a controller, if it is mounted at all."""
-        if self.version == 2:
-            return ""
-        return next((name for name in self.mounts if controller in name.split(",")), None)
-
-    def directories(self, group: str) -> dict[str, Path]:
-        """The directory of a group ("/creche/KEY") in every mount."""
-        return {name: mount / group.lstrip("/") for name, mount in self.mounts.items()}
-
-
-def detect(mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchy:
-    """Look which version this host uses. Source: proc_pid_mountinfo(5).
-
-    A v2 mount wins if it has the controllers that matter; a hybrid host keeps those in v1.
-    Raises DriverError if there is no control group file system at all.
-    """
-    v1: dict[str, Path] = {}
-    v2: Path | None = None
-    for line in mountinfo.read_text().splitlines():
-        before, _, after = line.partition(" - ")
-        mount = Path(before.split()[4])
-        fstype, _, options = after.split(" ", 2)
-        if fstype == "cgroup2":
-            v2 = v2 or mount
-        elif fstype == "cgroup":
-            name = ",".join(o for o in options.split(",") if o in _V1_CONTROLLERS)
-            if name:
-                v1.setdefault(name, mount)
-    if v2 is not None and "memory" in (v2 / "cgroup.controllers").read_text().split():
-        return Hierarchy(version=2, mounts={"": v2})
-    if v1:
-        return Hierarchy(version=1, mounts=v1)
-    if v2 is not None:
-        return Hierarchy(version=2, mounts={"": v2})
-    raise DriverError("no control group file system is mounted: mount one at /sys/fs/cgroup")
+# v1: each costs a directory made, joined and removed, so only what is of use to every container:
+# to stop and find its processes, and to count what it uses. Limits that need more join more.
+_V1_ALWAYS = ("memory", "freezer", "cpuacct", "blkio")
 
 
 class ControlGroup:
     """The group of one container. Made by `create`; `open_to_join` leads a process into it."""
 
     def __init__(
-        self, hierarchy: Hierarchy, parent: str, key: str, limits: Limits | None = None
+        self,
+        hierarchy: Hierarchy,
+        parent: str,
+        key: str,
+        limits: Limits | None = None,
+        device_rules: Sequence[DeviceRule] = (),
     ) -> None:
-        """`limits` decide which v1 controllers have the group; None means every one that may."""
-        self.path = f"{parent.rstrip('/')}/{key}"
-        self.version = hierarchy.version
-        self._hierarchy = hierarchy
-        self._parent = parent
+        """`limits` decide which v1 controllers have the group; None means every one that may.
+
+        `device_rules` come after the default ones.
+        """
         self._limits = limits or Limits()
-        self._directories = hierarchy.directories(self.path)
-        if hierarchy.version == 1 and limits is not None:
-            controllers = (*_V1_ALWAYS, *(("cpu",) if limits.nano_cpus is not None else ()))
-            # each costs a directory made and removed: only those that are of use
-            held = {hierarchy.holding(controller) for controller in controllers}
-            self._directories = {n: d for n, d in self._directories.items() if n in held}
+        self._device_rules = effective(device_rules)
+        needed = None if limits is None else self._controllers()
+        self._at = Directories(hierarchy, parent, key, needed)
+        self.path = self._at.path
+        self.version = hierarchy.version
+
+    def _controllers(self) -> set[str]:
+        """v1: those that the container needs."""
+        asked = {limit.controller for limit in changes(1, Limits(), self._limits)}
+        restricted = () if allows_all(self._device_rules) else ("devices",)
+        return {*_V1_ALWAYS, *restricted, *asked}
 
     @property
     def hierarchies(self) -> list[str]:
         """v1: the mounts whose group a process must join one by one, as `open_to_join` opens."""
-        return list(self._directories) if self.version == 1 else []
+        return list(self._at.by_mount) if self.version == 1 else []
 
-    def _directory(self, controller: str) -> Path | None:
-        """Where the files of a controller are."""
-        name = self._hierarchy.holding(controller)
-        return None if name is None else self._directories.get(name)
+    # -- there or not there
 
     def create(self) -> None:
         """Make the group and set its limits. Raises LimitUnavailable naming what cannot be set."""
-        if self.version == 2:
-            self._enable_controllers()
         try:
-            for directory in self._directories.values():
-                with contextlib.suppress(FileExistsError):
-                    directory.parent.mkdir(parents=True)
-                directory.mkdir()
+            self._at.make()
+            self._restrict_devices()
         except OSError as error:
             raise from_os_error(error, f"make control group {self.path}") from error
-        for controller, file, value, what in _settings(self.version, self._limits):
-            self._set(controller, file, value, what)
+        cgroup_apply.apply(self._at, changes(self.version, Limits(), self._limits))
 
-    def _enable_controllers(self) -> None:
-        """v2: let every level above hand the controllers down."""
-        top = self._hierarchy.mounts[""]
-        level = top
-        for part in ("", *Path(self._parent.strip("/")).parts):
-            level = level / part
-            with contextlib.suppress(FileExistsError):
-                level.mkdir()
-            there = (level / "cgroup.controllers").read_text().split()
-            enabled = (level / "cgroup.subtree_control").read_text().split()
-            for name in _V2_WANTED:
-                if name in there and name not in enabled:
-                    # what cannot be enabled fails the limit that needs it, by name
-                    with contextlib.suppress(OSError):
-                        (level / "cgroup.subtree_control").write_text(f"+{name}")
-
-    def _set(self, controller: str, file: str, value: str, what: str) -> None:
-        directory = self._directory(controller)
-        try:
-            if directory is None:
-                raise FileNotFoundError(2, "no such controller", controller)
-            (directory / file).write_text(value)
-        except OSError as error:
-            if what == "swap" and isinstance(error, FileNotFoundError) and not _swap_exists():
-                return  # without swap the limit holds by itself
-            cause = error.strerror or "refused"
+    def _restrict_devices(self) -> None:
+        if allows_all(self._device_rules):
+            return
+        directory = self._at.of("devices")
+        if directory is None:
             raise LimitUnavailable(
-                f"{what} cannot be limited here: control group {self.path}, {file}: "
-                f"{cause.lower()} (see `crechectl doctor` for the controllers of this host)"
-            ) from error
+                "devices cannot be restricted here: the controller devices is not mounted"
+            )
+        if self.version == 2:
+            devices.restrict_v2(directory, self._device_rules)
+        else:
+            devices.restrict_v1(directory, self._device_rules)
 
     def open_to_join(self) -> list[int]:
         """v1: `tasks` of each of `hierarchies`; v2: the directory, for clone3.
@@ -163,55 +100,16 @@ class ControlGroup:
         an RCU grace period, some 10 ms, because the kernel stops all forks meanwhile.
         """
         if self.version == 2:
-            return [os.open(self._directories[""], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
-        return [
-            os.open(d / "tasks", os.O_WRONLY | os.O_CLOEXEC) for d in self._directories.values()
-        ]
-
-    def pids(self) -> list[int]:
-        """Every process in the group and in groups that it made below."""
-        found: set[int] = set()
-        for top in self._directories.values():
-            for directory, _, _ in os.walk(top):
-                with contextlib.suppress(FileNotFoundError):
-                    text = (Path(directory) / "cgroup.procs").read_text()
-                    found |= {int(pid) for pid in text.split()}
-        return sorted(found)
-
-    def kill(self) -> None:
-        """Send SIGKILL to every process; one that forks meanwhile cannot get away.
-
-        v2 has cgroup.kill (Linux 5.14). v1 freezes first: a frozen process does not fork, and
-        takes the signal as soon as it is thawed.
-        """
-        if self.version == 2:
-            with contextlib.suppress(FileNotFoundError):
-                (self._directories[""] / "cgroup.kill").write_text("1")
-            return
-        self._freezer("FROZEN")
+            return [os.open(self._at.by_mount[""], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
+        opened: list[int] = []
         try:
-            for pid in self.pids():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        finally:
-            self._freezer("THAWED")
-
-    def _freezer(self, state: str) -> None:
-        directory = self._directory("freezer")
-        if directory is not None:
-            with contextlib.suppress(FileNotFoundError):
-                (directory / "freezer.state").write_text(state)
-
-    def oom_kills(self) -> int:
-        """How many processes the kernel has killed because the group's memory was used up."""
-        directory = self._directory("memory")
-        if directory is None:
-            return 0
-        file = directory / ("memory.events" if self.version == 2 else "memory.oom_control")
-        with contextlib.suppress(OSError):
-            fields = dict(line.split() for line in file.read_text().splitlines())
-            return int(fields.get("oom_kill", 0))
-        return 0
+            for directory in self._at.by_mount.values():
+                opened.append(os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC))
+        except OSError:
+            for fd in opened:
+                os.close(fd)
+            raise
+        return opened
 
     async def remove(self) -> None:
         """Remove the group with those below it, killing what is still in it.
@@ -219,75 +117,112 @@ class ControlGroup:
         Raises DriverError naming the processes that do not go.
         """
         with trio.move_on_after(REMOVE_S):
-            delay_s = 0.001
-            while not self._try_remove():
+            delay_s = _FIRST_DELAY_S
+            while not self._at.remove():
                 self.kill()
-                # hardly ever: all processes end with the first one's pid namespace. v1 has no
-                # descriptor that tells of the last; v2's needs POLLPRI, which trio does not have
-                await trio.sleep(delay_s)
-                delay_s = min(delay_s * 2, 0.1)
+                # hardly ever: all processes end with the first one's pid namespace
+                await self._until_emptier(delay_s)
+                delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
             return
-        raise DriverError(f"control group {self.path}: processes {self.pids()} do not end")
+        pids = self.pids()
+        raise DriverError(
+            f"control group {self.path}: processes {pids} do not end{explain_stuck(pids)}"
+        )
 
-    def _try_remove(self) -> bool:
-        for top in self._directories.values():
-            for directory, _, _ in os.walk(top, topdown=False):
-                try:
-                    os.rmdir(directory)
-                except FileNotFoundError:
-                    pass
-                except OSError:
-                    return False
-        return True
-
-
-def _settings(version: Literal[1, 2], limits: Limits) -> list[tuple[str, str, str, str]]:
-    """What to write for limits: controller, file, value, and the limit's name for errors."""
-    writes: list[tuple[str, str, str, str]] = []
-    if limits.memory_bytes is not None:
-        file = "memory.max" if version == 2 else "memory.limit_in_bytes"
-        writes.append(("memory", file, str(limits.memory_bytes), "memory"))
-        writes += _swap_settings(version, limits.memory_bytes, limits.memory_swap_bytes)
-    if limits.nano_cpus is not None:
-        quota = str(limits.nano_cpus * CPU_PERIOD_USEC // 1_000_000_000)
-        if version == 2:
-            writes.append(("cpu", "cpu.max", f"{quota} {CPU_PERIOD_USEC}", "cpu time"))
+    async def _until_emptier(self, delay_s: float) -> None:
+        if self.version == 2 and fields(self._at.read("", "cgroup.events")).get("populated"):
+            await until(f"{self._at.by_mount['']}/cgroup.events", "populated", 0)
         else:
-            writes.append(("cpu", "cpu.cfs_period_us", str(CPU_PERIOD_USEC), "cpu time"))
-            writes.append(("cpu", "cpu.cfs_quota_us", quota, "cpu time"))
-    if limits.pids is not None and limits.pids > 0:
-        writes.append(("pids", "pids.max", str(limits.pids), "the number of processes"))
-    return writes
+            await trio.sleep(delay_s)  # v1 has no descriptor that tells of the last process
 
+    # -- its processes
 
-def _swap_settings(
-    version: Literal[1, 2], memory_bytes: int, total_bytes: int | None
-) -> list[tuple[str, str, str, str]]:
-    """Swap: v1 limits memory and swap together, v2 swap alone."""
-    if total_bytes is None:
-        return []
-    if version == 1:
-        return [("memory", "memory.memsw.limit_in_bytes", str(total_bytes), "swap")]
-    value = "max" if total_bytes < 0 else str(total_bytes - memory_bytes)
-    return [("memory", "memory.swap.max", value, "swap")]
+    def pids(self) -> list[int]:
+        """Every process in the group and in groups that it made below."""
+        return sorted(self._at.pids())
 
+    def kill(self) -> None:
+        """Send SIGKILL to every process; one that forks meanwhile cannot get away.
 
-def _swap_exists() -> bool:
-    """Whether this host has any swap. Source: proc_swaps(5): one line of heading, then devices."""
-    return len(Path("/proc/swaps").read_text().splitlines()) > 1
+        v2 has cgroup.kill (Linux 5.14), which reaches frozen ones too. v1 freezes first: a frozen
+        process does not fork, and takes the signal as soon as it is thawed.
+        """
+        if self.version == 2:
+            with contextlib.suppress(FileNotFoundError):
+                write(f"{self._at.by_mount['']}/cgroup.kill", "1")
+            return
+        directory = self._at.of("freezer")
+        if directory is not None:
+            freezer.begin_to_freeze(directory)
+        try:
+            killed: set[int] = set()
+            while new := self._at.pids() - killed:  # forked before their parent was frozen
+                for pid in new:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                killed |= new
+        finally:
+            if directory is not None:
+                freezer.thaw_below(directory)
 
+    async def freeze(self) -> None:
+        """Stop every process where it is. Raises DriverError if some do not, and all go on."""
+        directory = self._at.of("freezer")
+        if directory is None:
+            raise DriverError(
+                f"control group {self.path} cannot be paused: the controller freezer is not mounted"
+            )
+        try:
+            frozen = await freezer.freeze(self.version, directory)
+        except OSError as error:
+            raise from_os_error(error, f"freeze control group {self.path}") from error
+        if not frozen:
+            pids = self.pids()
+            raise DriverError(
+                f"control group {self.path}: not all of the processes {pids} can be paused"
+                f"{explain_stuck(pids)}"
+            )
 
-def leftovers(hierarchy: Hierarchy, parent: str) -> list[str]:
-    """The names of all groups below `parent`."""
-    found: set[str] = set()
-    for directory in hierarchy.directories(parent).values():
-        with contextlib.suppress(FileNotFoundError):
-            found |= {entry.name for entry in os.scandir(directory) if entry.is_dir()}
-    return sorted(found)
+    def thaw(self) -> None:
+        """Let every process go on."""
+        directory = self._at.of("freezer")
+        if directory is not None:
+            freezer.thaw(self.version, directory)
 
+    # -- what it may use, and uses
 
-def remove_parent(hierarchy: Hierarchy, parent: str) -> None:
-    """Remove the group that holds the containers' groups, if it is empty."""
-    for directory in hierarchy.directories(parent).values():
-        with contextlib.suppress(OSError):  # in use by another daemon, or never made
-            os.rmdir(directory)
+    def update(self, limits: Limits) -> None:
+        """Replace the limits. Raises LimitUnavailable or DriverError; then the old ones hold."""
+        cgroup_apply.replace(self._at, self._limits, limits)
+        self._limits = limits
+
+    def usage(self) -> Usage:
+        """What the container has used and holds now; all but its network."""
+        if self.version == 2:
+            return usage_v2(self._at.read, host_memory_bytes())
+        usage = usage_v1(self._at.read, host_memory_bytes())
+        # the controller pids is joined for its limit only
+        return usage if usage.pids else replace(usage, pids=self._at.count_tasks())
+
+    def oom_kills(self) -> int:
+        """How many processes the kernel has killed because the group's memory was used up."""
+        file = "memory.events" if self.version == 2 else "memory.oom_control"
+        return fields(self._at.read("memory", file)).get("oom_kill", 0)
+
+    async def watch_oom(self, tell: Callable[[], None]) -> None:
+        """Call `tell` whenever memory is used up, until the group is gone.
+
+        Returns at once if nobody counts the memory. Raises DriverError if it cannot be watched.
+        """
+        directory = self._at.of("memory")
+        if directory is None:
+            return
+        try:
+            if self.version == 2:
+                await watch_oom_v2(directory, tell)
+            else:
+                await watch_oom_v1(directory, tell)
+        except FileNotFoundError:
+            return  # no controller, or the group is gone
+        except OSError as error:
+            raise from_os_error(error, f"watch control group {self.path}") from error

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
+from dataclasses import replace
 
 import trio
 
@@ -20,7 +22,9 @@ from drivers.execution import cgroup
 from drivers.execution.base import Command, ExitStatus, Info, Pipes, Process, Started
 from drivers.execution.cgroup import ControlGroup, Hierarchy
 from drivers.execution.native_exec import Live, run_in, see_through
+from drivers.execution.network_usage import network_usage
 from drivers.execution.plan import explain_limit, joined_namespaces, make_plan
+from drivers.execution.resources import Limits, Usage
 from drivers.execution.terminal import Terminal, new_terminal
 from drivers.keeper.client import Exit, Keeper, Spawned
 from drivers.keeper.protocol import MAX_FDS
@@ -60,7 +64,9 @@ class NativeExecution:
         self._live[key] = None
         try:
             async with AsyncExitStack() as held:
-                group = ControlGroup(self._hierarchy, self._parent, key, command.limits)
+                group = ControlGroup(
+                    self._hierarchy, self._parent, key, command.limits, command.device_rules
+                )
                 held.push_async_callback(_remove, group)
                 group.create()
                 with _terminal_of(command) as terminal:
@@ -129,6 +135,12 @@ class NativeExecution:
         except OSError as error:
             raise InvalidRequest(f"invalid signal: {signum}") from error
 
+    async def pause(self, key: str) -> None:
+        await self._of(key).group.freeze()
+
+    async def unpause(self, key: str) -> None:
+        self._of(key).group.thaw()
+
     async def terminate(self, key: str) -> None:
         self._of(key).kill()
 
@@ -142,6 +154,19 @@ class NativeExecution:
             start_time_ticks=live.spawned.start_time_ticks,
             cgroup=live.group.path,
         )
+
+    async def stats(self, key: str) -> Usage:
+        live = self._of(key)
+        networks = (
+            () if live.command.namespaces.network == "host" else network_usage(live.spawned.pid)
+        )
+        return replace(live.group.usage(), networks=networks)
+
+    async def update(self, key: str, limits: Limits) -> None:
+        self._of(key).group.update(limits)
+
+    async def watch_oom(self, key: str, tell: Callable[[], None]) -> None:
+        await self._of(key).group.watch_oom(tell)
 
     async def clean(self, key: str) -> None:
         if key not in self._live:

@@ -31,8 +31,10 @@ class Limits:
     """
 
     memory_bytes: int | None = None
-    memory_swap_bytes: int | None = None  # memory plus swap, as Docker counts; -1 is unlimited
+    memory_swap_bytes: int | None = None  # memory plus swap, as Docker counts; -1 is unlimited;
+    # with only the memory limited, twice that, where swap can be limited
     memory_reservation_bytes: int | None = None  # what is kept of it when memory is short
+    memory_swappiness: int | None = None  # 0 to 100; v1 only
     nano_cpus: int | None = None
     cpu_period_usec: int | None = None  # with `cpu_quota_usec`, instead of `nano_cpus`
     cpu_quota_usec: int | None = None

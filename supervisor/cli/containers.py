@@ -1,4 +1,4 @@
-"""Docker's verbs for containers that are there: ps, inspect, rename, rm, kill, wait."""
+"""Docker's verbs for containers that are there: ps, inspect, rename, rm, kill, pause, wait."""
 
 from __future__ import annotations
 
@@ -135,3 +135,21 @@ def wait(client: Client, args: Namespace) -> int:
         print(client.call("POST", f"/containers/{part(name)}/wait")["StatusCode"], flush=True)
 
     return for_each(args.names, one)
+
+
+def pause(client: Client, args: Namespace) -> int:
+    """Stop every process of containers where it is."""
+    return _post_each(client, args.names, "pause")
+
+
+def unpause(client: Client, args: Namespace) -> int:
+    """Let paused containers go on."""
+    return _post_each(client, args.names, "unpause")
+
+
+def _post_each(client: Client, names: list[str], verb: str) -> int:
+    def one(name: str) -> None:
+        client.call("POST", f"/containers/{part(name)}/{verb}")
+        print(name)
+
+    return for_each(names, one)

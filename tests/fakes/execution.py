@@ -17,10 +17,12 @@ from drivers.errors import (
     Conflict,
     CrecheError,
     InvalidRequest,
+    LimitUnavailable,
     NotRunning,
 )
 from drivers.execution import base
 from drivers.execution.base import Command, ExitStatus, Info, Pipes, Started
+from drivers.execution.resources import Limits, Usage
 from drivers.kernel.terminal import set_window_size
 
 Program = Callable[["Process"], Awaitable[int]]
@@ -43,6 +45,12 @@ class Process:
     signal_arrived: trio.Event = field(default_factory=trio.Event)
     killed_by: int | None = None
     oom_killed: bool = False
+    paused: bool = False
+    pending: list[int] = field(default_factory=list)  # signals that came while it was paused
+    limits: Limits = field(default_factory=Limits)
+    usage: Usage = field(default_factory=Usage)
+    oom_watchers: list[Callable[[], None]] = field(default_factory=list)
+    ended: trio.Event = field(default_factory=trio.Event)
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
 
     def write(self, data: bytes) -> None:
@@ -65,6 +73,12 @@ class Process:
             line += byte
         return line
 
+    def run_out_of_memory(self) -> None:
+        """Have one of its children killed, which it survives."""
+        self.oom_killed = True
+        for tell in self.oom_watchers:
+            tell()
+
     def die(self, signum: int) -> None:
         """End as if killed by a signal."""
         self.killed_by = signum
@@ -72,6 +86,9 @@ class Process:
 
     def take_signal(self, signum: int) -> None:
         """Do what the kernel does with a signal."""
+        if self.paused:
+            self.pending.append(signum)
+            return
         self.received.append(signum)
         self.signal_arrived.set()
         ignored = signum in self.ignored or signum in _IGNORED_BY_DEFAULT
@@ -123,7 +140,7 @@ class FakeExecution:
         self.commands: list[Command] = []  # every one that was started
         self.live: dict[str, Process] = {}
         self.execs: list[Process] = []  # those that run
-        self.paused: set[str] = set()
+        self.refused_shares = 3  # a limit that cannot be had
         self.left: set[str] = set()  # keys that `leftovers` tells of
         self._next_pid = _FIRST_PID
 
@@ -149,6 +166,7 @@ class FakeExecution:
             self.live[command.key] = process
             held.callback(self.live.pop, command.key)
             held.callback(self._end_execs, command.key)
+            held.callback(process.ended.set)
             self.commands.append(command)
             task_status.started(started)
             return await self._run(process, running)
@@ -161,8 +179,7 @@ class FakeExecution:
         task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
     ) -> ExitStatus:
         await trio.lowlevel.checkpoint()
-        self._of(process.key)
-        if process.key in self.paused:
+        if self._of(process.key).paused:
             raise Conflict(f"container {process.key} is paused")
         program = self.scripts.get(process.argv)
         if program is None:
@@ -205,10 +222,22 @@ class FakeExecution:
         self._next_pid += 1
         pid = self._next_pid
         started = Started(pid=pid, start_time_ticks=pid, terminal_fd=terminal_fd)
-        return Process(command, pid, *streams), started
+        limits = command.limits if isinstance(command, Command) else Limits()
+        return Process(command, pid, *streams, limits=limits), started
 
     async def kill(self, key: str, signum: signal.Signals | int) -> None:
         self._of(key).take_signal(int(signum))
+
+    async def pause(self, key: str) -> None:
+        process = self._of(key)
+        await trio.lowlevel.checkpoint()
+        process.paused = True
+
+    async def unpause(self, key: str) -> None:
+        process = self._of(key)
+        process.paused = False
+        while process.pending:
+            process.take_signal(process.pending.pop(0))
 
     async def terminate(self, key: str) -> None:
         self._of(key).die(signal.SIGKILL)
@@ -219,6 +248,25 @@ class FakeExecution:
     async def info(self, key: str) -> Info:
         pid = self._of(key).pid
         return Info(pid=pid, start_time_ticks=pid, cgroup=f"/fake/{key}")
+
+    async def stats(self, key: str) -> Usage:
+        return self._of(key).usage
+
+    async def update(self, key: str, limits: Limits) -> None:
+        process = self._of(key)
+        if limits.cpu_shares == self.refused_shares:
+            raise LimitUnavailable("cpu shares cannot be limited here")
+        process.limits = limits
+
+    async def watch_oom(self, key: str, tell: Callable[[], None]) -> None:
+        process = self._of(key)
+        if process.oom_killed:
+            tell()
+        process.oom_watchers.append(tell)
+        try:
+            await process.ended.wait()
+        finally:
+            process.oom_watchers.remove(tell)
 
     async def clean(self, key: str) -> None:
         self.left.discard(key)

@@ -34,8 +34,13 @@ def add(verbs: Verbs[Parser]) -> None:
     kill = add_verb(verbs, "kill", "containers:kill", "send a signal to containers")
     kill.add_argument("-s", "--signal", default="KILL", help="default KILL")
     kill.add_argument("names", metavar="NAME", nargs="+", help=_NAMES)
+    pause = add_verb(verbs, "pause", "containers:pause", "stop every process where it is")
+    pause.add_argument("names", metavar="NAME", nargs="+", help=_NAMES)
+    unpause = add_verb(verbs, "unpause", "containers:unpause", "let paused containers go on")
+    unpause.add_argument("names", metavar="NAME", nargs="+", help=_NAMES)
     wait = add_verb(verbs, "wait", "containers:wait", "wait for the end, print the exit codes")
     wait.add_argument("names", metavar="NAME", nargs="+", help=_NAMES)
+    _add_usage(verbs)
     attach = add_verb(verbs, "attach", "streams:attach", "join the streams of a container")
     attach.add_argument("--no-stdin", action="store_true", help="do not pass on the input")
     add_no_sig_proxy(attach)
@@ -76,6 +81,17 @@ def _add_exec(verbs: Verbs[Parser]) -> None:
     add("name", metavar="NAME", help=_NAMES)
     add("command", metavar="COMMAND", help="and its arguments")
     add("arguments", metavar="ARG", nargs=argparse.REMAINDER)
+
+
+def _add_usage(verbs: Verbs[Parser]) -> None:
+    stats = add_verb(verbs, "stats", "usage:stats", "what containers use, again and again")
+    stats.add_argument("--no-stream", action="store_true", help="once")
+    stats.add_argument("names", metavar="NAME", nargs="*", help=f"{_NAMES}; default all that run")
+    add_json(stats)
+    top = add_verb(verbs, "top", "usage:top", "the processes of a container")
+    top.add_argument("name", metavar="NAME", help=_NAMES)
+    top.add_argument("ps_args", metavar="ARGUMENT", nargs="*", help="of ps: pid,comm or aux")
+    add_json(top)
 
 
 def _add_ps(verbs: Verbs[Parser]) -> None:

@@ -47,7 +47,48 @@ class MountBody(Body, kw_only=True, rename="pascal"):
     tmpfs_options: TmpfsOptions | None = None
 
 
-class HostConfig(Body, kw_only=True, rename="pascal"):
+class ThrottleBody(Body, kw_only=True, rename="pascal"):
+    path: str
+    rate: Int64
+
+
+class WeightBody(Body, kw_only=True, rename="pascal"):
+    path: str
+    weight: Int64
+
+
+class Resources(Body, kw_only=True, rename="pascal"):
+    """Limits, of a new container and of an update; 0 says nothing."""
+
+    memory: Int64 = 0
+    memory_swap: Int64 = 0
+    memory_reservation: Int64 = 0
+    memory_swappiness: Int64 | None = None
+    nano_cpus: Int64 = 0
+    cpu_period: Int64 = 0
+    cpu_quota: Int64 = 0
+    cpu_shares: Int64 = 0
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    pids_limit: Int64 | None = None
+    oom_kill_disable: bool | None = None
+    blkio_weight: Int64 = 0
+    blkio_weight_device: list[WeightBody] | None = None
+    blkio_device_read_bps: list[ThrottleBody] | None = None
+    blkio_device_write_bps: list[ThrottleBody] | None = None
+    blkio_device_read_iops: list[ThrottleBody] | None = msgspec.field(
+        default=None, name="BlkioDeviceReadIOps"
+    )
+    blkio_device_write_iops: list[ThrottleBody] | None = msgspec.field(
+        default=None, name="BlkioDeviceWriteIOps"
+    )
+
+
+class UpdateBody(Resources, kw_only=True, rename="pascal"):
+    restart_policy: RestartPolicyBody | None = None
+
+
+class HostConfig(Resources, kw_only=True, rename="pascal"):
     """What Creche does; `UNSUPPORTED` in create.py has what it does not."""
 
     binds: list[str] | None = None
@@ -57,12 +98,6 @@ class HostConfig(Body, kw_only=True, rename="pascal"):
     restart_policy: RestartPolicyBody | None = None
     auto_remove: bool = False
     log_config: LogConfigBody | None = None
-    memory: Int64 = 0
-    memory_swap: Int64 = 0
-    nano_cpus: Int64 = 0
-    cpu_period: Int64 = 0
-    cpu_quota: Int64 = 0
-    pids_limit: Int64 | None = None
     readonly_rootfs: bool = False
     security_opt: list[str] | None = None
     extra_hosts: list[str] | None = None

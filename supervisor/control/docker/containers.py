@@ -14,10 +14,12 @@ from supervisor.container import Container
 from supervisor.control.context import Control
 from supervisor.control.docker.attach import attach, resize
 from supervisor.control.docker.create import create
+from supervisor.control.docker.limits import update
 from supervisor.control.docker.listing import list_containers, size_of
 from supervisor.control.docker.logs import logs
 from supervisor.control.docker.pruning import PRUNE_FILTERS, may_go
 from supervisor.control.docker.shapes import inspected
+from supervisor.control.docker.stats import stats
 from supervisor.control.docker.top import top
 from supervisor.control.docker.values import answer, parse_filters
 from supervisor.control.http import Answer, Request, Response, Stream
@@ -42,12 +44,16 @@ def routes(control: Control) -> list[Route]:
         ("POST", f"{one}/stop", stop),
         ("POST", f"{one}/restart", restart),
         ("POST", f"{one}/kill", kill),
+        ("POST", f"{one}/pause", pause),
+        ("POST", f"{one}/unpause", unpause),
+        ("POST", f"{one}/update", update),
         ("POST", f"{one}/wait", wait),
         ("POST", f"{one}/rename", rename),
         ("POST", f"{one}/attach", attach),
         ("POST", f"{one}/resize", resize),
         ("GET", f"{one}/logs", logs),
         ("GET", f"{one}/top", top),
+        ("GET", f"{one}/stats", stats),
         ("GET", f"{one}/changes", changes),
         ("DELETE", one, remove),
     ]
@@ -112,6 +118,18 @@ async def restart(control: Control, request: Request) -> Answer:
 async def kill(control: Control, request: Request) -> Answer:
     """POST /containers/{id}/kill"""
     await control.manager.kill(_ref(request), _signal(request) or signal.SIGKILL)
+    return Response(status=204)
+
+
+async def pause(control: Control, request: Request) -> Answer:
+    """POST /containers/{id}/pause"""
+    await control.manager.pause(_ref(request))
+    return Response(status=204)
+
+
+async def unpause(control: Control, request: Request) -> Answer:
+    """POST /containers/{id}/unpause"""
+    await control.manager.unpause(_ref(request))
     return Response(status=204)
 
 

@@ -11,7 +11,9 @@ from drivers.errors import InvalidRequest, NotImplementedYet
 from drivers.execution.defaults import DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
 from supervisor.control.context import Control
 from supervisor.control.docker.body import CreateBody, HostConfig
+from supervisor.control.docker.limits import limits_of
 from supervisor.control.docker.mounts import mounts_of
+from supervisor.control.docker.restart import restart_of
 from supervisor.control.docker.values import absolute_workdir, answer
 from supervisor.control.http import Answer, Request
 from supervisor.lifecycle import parse_signal
@@ -20,7 +22,6 @@ from supervisor.spec import (
     ContainerSpec,
     Isolation,
     LogConfig,
-    ResourceLimits,
     RestartPolicy,
 )
 from supervisor.terminal import check_size
@@ -29,8 +30,6 @@ T = TypeVar("T")
 
 # The default network is for now a namespace with loopback only, whatever name it is asked by.
 DEFAULT_NETWORKS = frozenset({"", "default", "bridge", "none"})
-_LEAST_MEMORY_BYTES = 6 * 1024 * 1024
-_CPU_PERIOD_USEC = 100_000
 
 # Fields of HostConfig that ask for something Creche does not do, with the option that sets them.
 # Whatever is neither null, false, zero, empty nor in the last column is refused.
@@ -55,20 +54,8 @@ UNSUPPORTED: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     ("Ulimits", "--ulimit", ()),
     ("Sysctls", "--sysctl", ()),
     ("Init", "--init", ()),
-    ("CpusetCpus", "--cpuset-cpus", ()),
-    ("CpusetMems", "--cpuset-mems", ()),
-    ("CpuShares", "--cpu-shares", ()),
     ("CpuRealtimePeriod", "--cpu-rt-period", ()),
     ("CpuRealtimeRuntime", "--cpu-rt-runtime", ()),
-    ("MemoryReservation", "--memory-reservation", ()),
-    ("MemorySwappiness", "--memory-swappiness", (-1,)),
-    ("OomKillDisable", "--oom-kill-disable", ()),
-    ("BlkioWeight", "--blkio-weight", ()),
-    ("BlkioWeightDevice", "--blkio-weight-device", ()),
-    ("BlkioDeviceReadBps", "--device-read-bps", ()),
-    ("BlkioDeviceWriteBps", "--device-write-bps", ()),
-    ("BlkioDeviceReadIOps", "--device-read-iops", ()),
-    ("BlkioDeviceWriteIOps", "--device-write-iops", ()),
     ("StorageOpt", "--storage-opt", ()),
     ("CgroupParent", "--cgroup-parent", ()),
     ("DnsOptions", "--dns-option", ()),
@@ -162,7 +149,7 @@ def spec_of(body: CreateBody, *, name: str) -> ContainerSpec:
         stdin_once=body.stdin_once,
         mounts=mounts_of(host),
         shm_size_bytes=host.shm_size or DEFAULT_SHM_SIZE_BYTES,
-        limits=_limits(host),
+        limits=limits_of(host),
         network=_network(host.network_mode),
         read_only=host.readonly_rootfs,
         isolation=Isolation(no_new_privs=_no_new_privs(host.security_opt or [])),
@@ -217,49 +204,12 @@ def _no_new_privs(options: list[str]) -> bool:
 
 
 def _restart(host: HostConfig) -> RestartPolicy:
-    asked = host.restart_policy
-    if asked is None:
-        return RestartPolicy()
-    if asked.name not in ("", "no", "always", "on-failure", "unless-stopped"):
-        raise InvalidRequest(
-            f"invalid restart policy: unknown policy '{asked.name}'; use one of 'no', 'always', "
-            "'on-failure', or 'unless-stopped'",
-            field="RestartPolicy",
-        )
-    if asked.maximum_retry_count < 0 or (asked.maximum_retry_count and asked.name != "on-failure"):
-        raise InvalidRequest(
-            "invalid restart policy: maximum retry count can only be used with 'on-failure' "
-            "and cannot be negative",
-            field="RestartPolicy",
-        )
-    if asked.name in ("", "no"):
-        return RestartPolicy()
-    if host.auto_remove:
+    policy = restart_of(host.restart_policy)
+    if host.auto_remove and policy.name != "no":
         raise InvalidRequest(
             "can't create 'AutoRemove' container with restart policy", field="RestartPolicy"
         )
-    return RestartPolicy(name=asked.name, give_up_after=asked.maximum_retry_count or None)  # type: ignore[arg-type]
-
-
-def _limits(host: HostConfig) -> ResourceLimits:
-    if 0 < host.memory < _LEAST_MEMORY_BYTES:
-        raise InvalidRequest("Minimum memory limit allowed is 6MB", field="Memory")
-    if host.memory < 0 or host.nano_cpus < 0:
-        raise InvalidRequest("a limit cannot be negative", field="Memory")
-    if host.memory_swap > 0 and (not host.memory or host.memory_swap < host.memory):
-        raise InvalidRequest(
-            "Minimum memoryswap limit should be larger than memory limit, see usage",
-            field="MemorySwap",
-        )
-    nano_cpus = host.nano_cpus
-    if host.cpu_quota > 0:
-        nano_cpus = host.cpu_quota * 1_000_000_000 // (host.cpu_period or _CPU_PERIOD_USEC)
-    return ResourceLimits(
-        memory_bytes=host.memory or None,
-        memory_swap_bytes=host.memory_swap or None,
-        nano_cpus=nano_cpus or None,
-        pids=host.pids_limit if host.pids_limit and host.pids_limit > 0 else None,
-    )
+    return policy
 
 
 def _log(host: HostConfig) -> tuple[LogConfig, ...]:

@@ -19,6 +19,7 @@ _FILTERS = frozenset(
     | {"volume", "publish", "expose", "is-task"}
 )
 _STATUSES = frozenset({"created", "running", "paused", "restarting", "removing", "exited", "dead"})
+_SHOWN = frozenset({"running", "restarting", "paused"})  # without `all`
 _HEALTHS = frozenset({"none", "starting", "healthy", "unhealthy"})
 _CODE = re.compile(r"-?[0-9]{1,9}")
 
@@ -31,7 +32,7 @@ async def list_containers(control: Control, request: Request) -> Answer:
     show_all = request.flag("all") or bool({"status", "exited"} & filters.keys()) or limit
     chosen = [c for c in control.manager.all() if _matches(control.manager, c, filters)]
     if not show_all:
-        chosen = [c for c in chosen if c.record.docker_status in ("running", "restarting")]
+        chosen = [c for c in chosen if c.record.docker_status in _SHOWN]
     if limit is not None and limit > 0:
         chosen = chosen[:limit]
     shown = [listed(container) for container in chosen]

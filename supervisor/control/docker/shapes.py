@@ -9,6 +9,7 @@ from typing import Any
 
 from drivers.execution.defaults import DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
 from supervisor.container import Container
+from supervisor.control.docker.limits import shown_limits
 from supervisor.control.docker.values import ago, rfc3339
 from supervisor.spec import Bind, ContainerSpec
 from supervisor.states import State
@@ -63,8 +64,8 @@ def _state(container: Container) -> dict[str, Any]:
     status = record.docker_status
     return {
         "Status": status,
-        "Running": status in ("running", "restarting"),
-        "Paused": False,
+        "Running": status in ("running", "restarting", "paused"),
+        "Paused": status == "paused",
         "Restarting": status == "restarting",
         "OOMKilled": record.oom_killed,
         "Dead": record.state is State.DEAD,
@@ -102,7 +103,6 @@ def _config(spec: ContainerSpec) -> dict[str, Any]:
 
 def _host_config(spec: ContainerSpec, default_runtime: str) -> dict[str, Any]:
     log = spec.log[0] if spec.log else None
-    limits = spec.limits
     binds = [m for m in spec.mounts if isinstance(m, Bind)]
     return {
         "Binds": [f"{b.source}:{b.target}{':ro' if b.read_only else ''}" for b in binds] or None,
@@ -131,10 +131,7 @@ def _host_config(spec: ContainerSpec, default_runtime: str) -> dict[str, Any]:
         "SecurityOpt": ["no-new-privileges"] if spec.isolation.no_new_privs else None,
         "ShmSize": spec.shm_size_bytes,
         "Runtime": spec.execution or default_runtime,
-        "Memory": limits.memory_bytes or 0,
-        "MemorySwap": limits.memory_swap_bytes or 2 * (limits.memory_bytes or 0),
-        "NanoCpus": limits.nano_cpus or 0,
-        "PidsLimit": limits.pids,
+        **shown_limits(spec.limits),
         "MaskedPaths": list(DEFAULT_MASKED_PATHS),
         "ReadonlyPaths": list(DEFAULT_READONLY_PATHS),
     }
@@ -195,6 +192,8 @@ def status_words(container: Container) -> str:
     match record.docker_status:
         case "running":
             return f"Up {ago(now_s - record.started_ns / 1e9)}"
+        case "paused":
+            return f"Up {ago(now_s - record.started_ns / 1e9)} (Paused)"
         case "restarting":
             return f"Restarting {ended}"
         case "created":

@@ -29,10 +29,6 @@ _MISSING = (
     ("/commit", "committing a container"),
     ("/containers/{id}/archive", "copying files"),
     ("/containers/{id}/export", "exporting a container"),
-    ("/containers/{id}/pause", "pausing"),
-    ("/containers/{id}/unpause", "pausing"),
-    ("/containers/{id}/stats", "stats"),
-    ("/containers/{id}/update", "updating limits"),
     ("/containers/{id}/attach/ws", "attaching by websocket"),
     ("/images/search", "searching images"),
     ("/images/get", "saving images"),
@@ -124,14 +120,15 @@ async def info(control: Control, request: Request) -> Answer:
     manager, facts = control.manager, host_facts()
     statuses = [container.record.docker_status for container in manager.all()]
     running = sum(status in ("running", "restarting") for status in statuses)
+    paused = statuses.count("paused")
     names = list(manager.drivers.execution)
     return answer(
         {
             "ID": control.daemon_id,
             "Containers": len(statuses),
             "ContainersRunning": running,
-            "ContainersPaused": 0,
-            "ContainersStopped": len(statuses) - running,
+            "ContainersPaused": paused,
+            "ContainersStopped": len(statuses) - running - paused,
             "Images": len(manager.images.images()),
             "Driver": manager.drivers.storage.name,
             "DriverStatus": [list(pair) for pair in await manager.drivers.storage.status()],

@@ -1,124 +1,329 @@
-"""Control groups on directories that stand for a hierarchy, and on the real one."""
+"""The group of one container, on this host's real file systems; on files where they cannot show."""
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
+import trio
+import trio.lowlevel
 
 from drivers.errors import DriverError, LimitUnavailable
-from drivers.execution.cgroup import ControlGroup, Hierarchy, detect, leftovers
+from drivers.execution import cgroup_apply
+from drivers.execution.cgroup import ControlGroup, detect, leftovers
+from drivers.execution.cgroup_directories import Directories
+from drivers.execution.hierarchy import Hierarchy
 from drivers.execution.resources import Limits
+from tests.cancel import cancel_everywhere
+from tests.cgroups import both, eventually, open_group, running_in
+from tests.native import is_dead
 
-_V1 = """31 23 0:28 / {0} rw - tmpfs tmpfs rw
-32 31 0:29 / {0}/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct
-35 31 0:32 / {0}/memory rw,relatime shared:9 - cgroup cgroup rw,memory
-38 31 0:35 / {0}/pids rw,relatime - cgroup cgroup rw,pids
-39 31 0:36 / {0}/freezer rw,relatime - cgroup cgroup rw,xattr,freezer
-40 31 0:37 / {0}/systemd rw,relatime - cgroup cgroup rw,name=systemd
-"""
-_V2 = "41 31 0:38 / {0}/unified rw,relatime - cgroup2 cgroup2 rw\n"
+_MIB = 1 << 20
+_FORKS = "while :; do sleep 0.01 & done"
 
-
-def _mountinfo(path: Path, text: str, controllers: str | None = None) -> Path:
-    if controllers is not None:
-        (path / "unified").mkdir()
-        (path / "unified/cgroup.controllers").write_text(controllers)
-    (path / "mountinfo").write_text(text.format(path))
-    return path / "mountinfo"
+on_both = pytest.mark.parametrize("hierarchy", both(), ids=lambda h: f"v{h.version}")
+only_v1 = pytest.mark.parametrize(
+    "hierarchy", [h for h in both() if h.version == 1], ids=lambda h: f"v{h.version}"
+)
 
 
-def test_mounts_of_v1_are_named_by_their_controllers(tmp_path: Path) -> None:
-    found = detect(_mountinfo(tmp_path, _V1))
-    assert found.version == 1
-    assert set(found.mounts) == {"cpu,cpuacct", "memory", "pids", "freezer"}
-    assert found.holding("cpuacct") == "cpu,cpuacct"
-    assert found.holding("blkio") is None
+def _files(group: ControlGroup, hierarchy: Hierarchy, controller: str) -> Path:
+    name = hierarchy.holding(controller)
+    assert name is not None
+    return hierarchy.directories(group.path)[name]
 
 
-def test_a_hybrid_host_keeps_its_controllers_in_v1(tmp_path: Path) -> None:
-    assert detect(_mountinfo(tmp_path, _V1 + _V2, "")).version == 1
+@on_both
+async def test_a_group_is_made_joined_and_removed(hierarchy: Hierarchy) -> None:
+    async with open_group(hierarchy) as group:
+        parent = os.path.dirname(group.path)
+        assert leftovers(hierarchy, parent) == ["k"]
+        assert group.pids() == []
+        async with running_in(group, "exec sleep 1000") as process:
+            await eventually(lambda: process.pid in group.pids())
+            group.kill()
+            assert process.wait() == -signal.SIGKILL
+    assert leftovers(hierarchy, parent) == []
 
 
-def test_v2_wins_where_it_has_the_controllers(tmp_path: Path) -> None:
-    found = detect(_mountinfo(tmp_path, _V1 + _V2, "cpu memory pids\n"))
-    assert (found.version, dict(found.mounts)) == (2, {"": tmp_path / "unified"})
+@on_both
+async def test_a_group_that_exists_is_not_taken_over(hierarchy: Hierarchy) -> None:
+    async with open_group(hierarchy) as group:
+        again = ControlGroup(hierarchy, os.path.dirname(group.path), "k", Limits())
+        with pytest.raises(DriverError, match=f"make control group {group.path}"):
+            again.create()
 
 
-def test_a_host_without_any_control_groups_is_told_so(tmp_path: Path) -> None:
-    with pytest.raises(DriverError, match="no control group file system is mounted"):
-        detect(_mountinfo(tmp_path, "1 0 8:1 / / rw - ext4 /dev/vda rw\n"))
+@on_both
+async def test_removing_ends_what_is_in_it_and_in_groups_below(hierarchy: Hierarchy) -> None:
+    async with open_group(hierarchy) as group:
+        below = _files(group, hierarchy, "freezer") / "below"
+        below.mkdir()
+        join = f"echo 0 > {below}/cgroup.procs; exec sleep 1000"
+        async with running_in(group, join) as process:
+            await eventually((below / "cgroup.procs").read_text)
+            assert process.pid in group.pids()
+            await group.remove()
+            assert process.wait() == -signal.SIGKILL
+        assert not below.parent.exists()
 
 
-def _v2(path: Path, controllers: str = "cpu memory pids") -> Hierarchy:
-    """A directory that looks like a v2 hierarchy with two levels."""
-    for level in (path, path / "creche"):
-        level.mkdir(exist_ok=True)
-        (level / "cgroup.controllers").write_text(controllers)
-        (level / "cgroup.subtree_control").write_text("")
-    return Hierarchy(version=2, mounts={"": path})
+@on_both
+async def test_a_paused_group_stands_still_and_goes_on(hierarchy: Hierarchy) -> None:
+    async with (
+        open_group(hierarchy) as group,
+        running_in(group, "while :; do :; done & exec yes") as process,
+    ):
+        assert process.stdout is not None
+        output = process.stdout.fileno()
+        await trio.lowlevel.wait_readable(output)
+        await group.freeze()
+        await group.freeze()
+        before = [_ticks(pid) for pid in group.pids()]
+        assert len(before) == 2
+        await trio.sleep(0.05)  # more than a tick of work, if any were done
+        assert [_ticks(pid) for pid in group.pids()] == before
+        group.thaw()
+        group.thaw()
+        await eventually(lambda: sum(_ticks(pid) for pid in group.pids()) > sum(before))
 
 
-def test_v2_limits_are_written_where_the_kernel_reads_them(tmp_path: Path) -> None:
-    limits = Limits(
-        memory_bytes=64 << 20, memory_swap_bytes=96 << 20, nano_cpus=1_500_000_000, pids=7
-    )
-    group = ControlGroup(_v2(tmp_path), "/creche", "k", limits)
-    group.create()
-    written = {f.name: f.read_text() for f in (tmp_path / "creche/k").iterdir()}
-    assert written == {
-        "memory.max": "67108864",
-        "memory.swap.max": "33554432",
-        "cpu.max": "150000 100000",
-        "pids.max": "7",
-    }
-    assert (tmp_path / "creche/cgroup.subtree_control").read_text().startswith("+")
+def _ticks(pid: int) -> int:
+    """The processor time of a process so far. Source: proc_pid_stat(5), fields 14 and 15."""
+    words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(words[11]) + int(words[12])
 
 
-def test_v1_uses_only_the_controllers_that_are_needed(tmp_path: Path) -> None:
-    mounts = {name: tmp_path / name for name in ("cpu,cpuacct", "memory", "pids", "freezer")}
-    for path in mounts.values():
-        path.mkdir()
-    hierarchy = Hierarchy(version=1, mounts=mounts)
-    ControlGroup(hierarchy, "/creche", "small", Limits()).create()
-    ControlGroup(hierarchy, "/creche", "busy", Limits(nano_cpus=500_000_000)).create()
-    assert not (tmp_path / "cpu,cpuacct/creche/small").exists()
-    assert (tmp_path / "cpu,cpuacct/creche/busy/cpu.cfs_quota_us").read_text() == "50000"
-    assert leftovers(hierarchy, "/creche") == ["busy", "small"]
+@on_both
+async def test_a_fork_bomb_is_paused_and_killed_as_a_whole(hierarchy: Hierarchy) -> None:
+    limits = Limits(pids=100) if hierarchy.version == detect().version else Limits()
+    async with open_group(hierarchy, limits) as group, running_in(group, _FORKS):
+        await eventually(lambda: len(group.pids()) > 20)
+        await group.freeze()
+        frozen = group.pids()
+        assert group.pids() == frozen
+        group.kill()
+        await eventually(lambda: all(is_dead(pid) for pid in [*frozen, *group.pids()]))
+
+
+@on_both
+async def test_killing_reaches_groups_below_that_froze_themselves(hierarchy: Hierarchy) -> None:
+    async with open_group(hierarchy) as group:
+        below = _files(group, hierarchy, "freezer") / "below"
+        below.mkdir()
+        join = f"echo 0 > {below}/cgroup.procs; exec sleep 1000"
+        async with running_in(group, join) as process:
+            await eventually((below / "cgroup.procs").read_text)
+            if hierarchy.version == 2:
+                (below / "cgroup.freeze").write_text("1")
+            else:
+                (below / "freezer.state").write_text("FROZEN")
+            group.kill()
+            await eventually(lambda: process.poll() is not None)
+
+
+@on_both
+async def test_pausing_cancelled_at_any_step_leaves_nothing_paused(hierarchy: Hierarchy) -> None:
+    async with (
+        open_group(hierarchy) as group,
+        running_in(group, "while :; do :; done") as process,
+    ):
+        completed = []
+
+        async def work() -> None:
+            await group.freeze()
+            completed.append(True)
+
+        async def check() -> None:
+            if not completed:
+                before = _ticks(process.pid)
+                await eventually(lambda: _ticks(process.pid) > before)
+
+        await cancel_everywhere(work, check)
+
+
+@only_v1
+async def test_this_hosts_limits_are_set_changed_and_taken_away(hierarchy: Hierarchy) -> None:
+    limits = Limits(memory_bytes=64 * _MIB, pids=50, nano_cpus=500_000_000, cpuset_cpus="0")
+    async with open_group(hierarchy, limits) as group:
+        memory = _files(group, hierarchy, "memory")
+        both_limits = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
+
+        def shown() -> list[int]:
+            return [int((memory / file).read_text()) // _MIB for file in both_limits]
+
+        assert shown() == [64, 128]
+        for mebibytes, total in ((128, 256), (32, 32), (256, 300)):
+            group.update(
+                Limits(memory_bytes=mebibytes * _MIB, memory_swap_bytes=total * _MIB, pids=50)
+            )
+            assert shown() == [mebibytes, total]
+        cpu, cpuset = (_files(group, hierarchy, name) for name in ("cpu", "cpuset"))
+        assert (cpu / "cpu.cfs_quota_us").read_text() == "-1\n"
+        assert (cpuset / "cpuset.cpus").read_text() == (cpuset.parent / "cpuset.cpus").read_text()
+        group.update(Limits())
+        assert shown()[0] > 1 << 40
+        assert (_files(group, hierarchy, "pids") / "pids.max").read_text() == "max\n"
+
+
+@only_v1
+async def test_running_processes_join_controllers_that_an_update_needs(
+    hierarchy: Hierarchy,
+) -> None:
+    async with (
+        open_group(hierarchy) as group,
+        running_in(group, "sleep 1000 & exec sleep 1000") as process,
+    ):
+        await eventually(lambda: len(group.pids()) == 2)
+        assert not {"cpu", "cpuset", "pids"} & set(",".join(group.hierarchies).split(","))
+        group.update(Limits(cpu_shares=100, cpuset_cpus="0", pids=9))
+        for controller in ("cpu", "cpuset", "pids"):
+            joined = (_files(group, hierarchy, controller) / "cgroup.procs").read_text()
+            assert [int(pid) for pid in joined.split()] == group.pids()
+        assert os.sched_getaffinity(process.pid) == {0}
+        group.update(Limits())
+        assert os.sched_getaffinity(process.pid) == os.sched_getaffinity(0)
+
+
+@only_v1
+async def test_an_update_that_fails_leaves_the_old_limits(hierarchy: Hierarchy) -> None:
+    old = Limits(memory_bytes=64 * _MIB, pids=50, cpu_shares=100)
+    async with open_group(hierarchy, old) as group:
+        with pytest.raises(LimitUnavailable, match="cpuset cpus cannot be limited here"):
+            group.update(Limits(memory_bytes=32 * _MIB, cpu_shares=7, cpuset_cpus="4000", pids=1))
+        memory, cpu, pids = (_files(group, hierarchy, name) for name in ("memory", "cpu", "pids"))
+        assert (memory / "memory.limit_in_bytes").read_text() == f"{64 * _MIB}\n"
+        assert (memory / "memory.memsw.limit_in_bytes").read_text() == f"{128 * _MIB}\n"
+        assert (cpu / "cpu.shares").read_text() == "100\n"
+        assert (pids / "pids.max").read_text() == "50\n"
+        group.update(old)
+
+
+@only_v1
+async def test_less_memory_than_is_held_is_refused(hierarchy: Hierarchy) -> None:
+    async with open_group(hierarchy, Limits(memory_bytes=256 * _MIB)) as group:
+        memory = _files(group, hierarchy, "memory")
+        hold = "head -c 67108864 /dev/zero | tail -c 67108864 | sleep 1000"
+        async with running_in(group, hold):
+            await eventually(
+                lambda: int((memory / "memory.usage_in_bytes").read_text()) > 60 * _MIB
+            )
+            with pytest.raises(LimitUnavailable, match="memory cannot be limited here"):
+                group.update(Limits(memory_bytes=8 * _MIB))
+            assert int((memory / "memory.limit_in_bytes").read_text()) == 256 * _MIB
+
+
+@only_v1
+async def test_only_the_controllers_that_are_needed_are_joined(hierarchy: Hierarchy) -> None:
+    small = ControlGroup(hierarchy, "/creche-unit", "k", Limits())
+    busy = ControlGroup(hierarchy, "/creche-unit", "k", Limits(pids=1, blkio_weight=10))
+    assert "pids" not in ",".join(small.hierarchies)
+    assert set(busy.hierarchies) > set(small.hierarchies)
+    assert "devices" in ",".join(small.hierarchies)
+
+
+@on_both
+async def test_what_a_group_uses_is_what_its_processes_use(hierarchy: Hierarchy) -> None:
+    async with (
+        open_group(hierarchy) as group,
+        running_in(group, "while :; do :; done") as process,
+    ):
+        await eventually(lambda: _ticks(process.pid) >= 30)
+        await group.freeze()
+        usage, own_usec = group.usage(), _ticks(process.pid) * 10_000
+        assert 0.5 < usage.cpu.total_usec / own_usec < 2
+        if hierarchy.version == detect().version:  # else the memory is counted elsewhere
+            assert usage.pids == 1
+            assert usage.memory.max_usage_bytes > 0
 
 
 def test_a_limit_without_its_controller_names_both(tmp_path: Path) -> None:
-    (tmp_path / "pids").mkdir()
+    (tmp_path / "pids/creche/k").mkdir(parents=True)
     hierarchy = Hierarchy(version=1, mounts={"pids": tmp_path / "pids"})
-    group = ControlGroup(hierarchy, "/creche", "k", Limits(memory_bytes=1 << 26))
+    at = Directories(hierarchy, "/creche", "k", None)
     with pytest.raises(LimitUnavailable, match=r"memory cannot be limited here.*limit_in_bytes"):
-        group.create()
+        cgroup_apply.replace(at, Limits(), Limits(memory_bytes=1 << 26))
 
 
-def test_a_group_that_exists_is_not_taken_over(tmp_path: Path) -> None:
-    hierarchy = _v2(tmp_path)
-    ControlGroup(hierarchy, "/creche", "k", Limits()).create()
-    with pytest.raises(DriverError, match="make control group /creche/k"):
-        ControlGroup(hierarchy, "/creche", "k", Limits()).create()
+@pytest.mark.parametrize("limits", [Limits(oom_kill_disable=True), Limits(memory_swappiness=1)])
+def test_what_v2_does_not_have_is_refused(tmp_path: Path, limits: Limits) -> None:
+    (tmp_path / "creche/k").mkdir(parents=True)
+    at = Directories(Hierarchy(version=2, mounts={"": tmp_path}), "/creche", "k", None)
+    with pytest.raises(LimitUnavailable, match=r"cannot be limited here: .*version 2"):
+        cgroup_apply.replace(at, Limits(), limits)
+
+
+def _files_of_v2(path: Path, names: tuple[str, ...]) -> Directories:
+    """A directory that looks like a group of v2 with the files of some limits."""
+    for level in (path, path / "creche"):
+        level.mkdir(exist_ok=True)
+        (level / "cgroup.controllers").write_text("cpu memory pids")
+        (level / "cgroup.subtree_control").write_text("")
+    (path / "creche/k").mkdir()
+    for name in names:
+        (path / "creche/k" / name).write_text("")
+    return Directories(Hierarchy(version=2, mounts={"": path}), "/creche", "k", None)
+
+
+def test_v2_limits_are_written_to_its_files_and_written_back(tmp_path: Path) -> None:
+    files = ("memory.max", "memory.swap.max", "pids.max", "io.weight", "memory.stat")
+    at = _files_of_v2(tmp_path, files)
+    old = Limits(memory_bytes=64 << 20, memory_swap_bytes=96 << 20, pids=7, blkio_weight=1000)
+    cgroup_apply.replace(at, Limits(), old)
+
+    def written() -> dict[str, str]:
+        return {file: (tmp_path / "creche/k" / file).read_text() for file in files[:-1]}
+
+    first = written()
+    assert first == {
+        "memory.max": "67108864",
+        "memory.swap.max": "33554432",
+        "pids.max": "7",
+        "io.weight": "10000",  # there is no io.bfq.weight
+    }
+    with pytest.raises(LimitUnavailable, match=r"cpu time cannot be limited here.*cpu\.max"):
+        cgroup_apply.replace(at, old, Limits(memory_bytes=1 << 20, nano_cpus=1_000_000_000))
+    assert written() | {"pids.max": "7"} == first
+    (tmp_path / "creche/k/memory.stat").write_text(f"anon {2 << 20}\n")
+    with pytest.raises(LimitUnavailable, match="holds 2097152 bytes that it cannot give back"):
+        cgroup_apply.replace(at, old, Limits(memory_bytes=1 << 20))
+
+
+def test_v2_hands_controllers_down_again_if_they_were_taken_away(tmp_path: Path) -> None:
+    at = _files_of_v2(tmp_path, ())
+    at.hierarchy.handed_down.add("/creche")
+    with pytest.raises(LimitUnavailable):
+        cgroup_apply.replace(at, Limits(), Limits(pids=1))
+    assert (tmp_path / "creche/cgroup.subtree_control").read_text().startswith("+")
 
 
 @pytest.mark.parametrize("text", ["low 0\noom_kill 2\n", "oom_kill 2\noom_group_kill 0\n"])
 def test_oom_kills_are_counted_by_the_kernel(tmp_path: Path, text: str) -> None:
-    group = ControlGroup(_v2(tmp_path), "/creche", "k", Limits())
-    group.create()
+    group = ControlGroup(Hierarchy(version=2, mounts={"": tmp_path}), "/creche", "k", Limits())
     assert group.oom_kills() == 0
+    (tmp_path / "creche/k").mkdir(parents=True)
     (tmp_path / "creche/k/memory.events").write_text(text)
     assert group.oom_kills() == 2
 
 
-async def test_this_hosts_groups_are_made_and_removed() -> None:
-    hierarchy = detect()
-    group = ControlGroup(hierarchy, "/creche-unit", "k", Limits(memory_bytes=1 << 26, pids=5))
-    group.create()
-    assert leftovers(hierarchy, "/creche-unit") == ["k"]
-    assert group.pids() == []
-    await group.remove()
-    assert leftovers(hierarchy, "/creche-unit") == []
-    for path in hierarchy.directories("/creche-unit").values():
-        if path.exists():
-            path.rmdir()
+async def test_each_time_memory_is_used_up_is_told_while_the_group_lives() -> None:
+    told: list[bool] = []
+    # the shell lives on; what it starts is killed
+    script = "for _ in 1 2 3; do tail /dev/zero; read _; done; exec sleep 1000"
+    async with open_group(detect(), Limits(memory_bytes=16 * _MIB)) as group:
+        async with running_in(group, script) as process:
+            assert process.stdin is not None
+            await eventually(lambda: group.oom_kills() == 1)  # before there is a watch
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(group.watch_oom, lambda: told.append(True))
+                await eventually(lambda: len(told) == 1)
+                os.write(process.stdin.fileno(), b"\n")
+                await eventually(lambda: len(told) == 2)
+                os.write(process.stdin.fileno(), b"\n")
+                await eventually(lambda: len(told) == 3)
+                assert process.poll() is None
+                await group.remove()
+                # the watch ends with the group
+        assert len(told) == 3

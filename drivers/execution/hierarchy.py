@@ -1,0 +1,128 @@
+"""Where control groups are on this host: v1, v2, or v1 beside a v2 without controllers.
+
+Sources: the kernel's cgroup-v1/*.rst and cgroup-v2.rst, proc_pid_mountinfo(5).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from drivers.errors import DriverError
+from drivers.execution.cgroup_files import read, read_or_empty, write
+
+# Every name that may stand among the mount options of a v1 hierarchy.
+_V1_CONTROLLERS = frozenset(
+    [
+        *("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory"),
+        *("misc", "net_cls", "net_prio", "perf_event", "pids", "rdma"),
+    ]
+)
+_V2_WANTED = ("cpu", "memory", "pids", "io", "cpuset")
+_CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hierarchy:
+    """Where control groups are on this host.
+
+    `mounts` has one entry for v2, with the name "", and one for each mount of v1, named by the
+    controllers mounted there together ("memory", "cpu,cpuacct").
+    """
+
+    version: Literal[1, 2]
+    mounts: Mapping[str, Path]
+    # v2: the groups whose controllers have been handed down to those below
+    handed_down: set[str] = field(default_factory=set, compare=False)
+
+    def holding(self, controller: str) -> str | None:
+        """The name of the mount that has a controller, if it is mounted at all."""
+        if self.version == 2:
+            return ""
+        return next((name for name in self.mounts if controller in name.split(",")), None)
+
+    def directories(self, group: str) -> dict[str, Path]:
+        """The directory of a group ("/creche/KEY") in every mount."""
+        return {name: mount / group.lstrip("/") for name, mount in self.mounts.items()}
+
+
+def detect(mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchy:
+    """Look which version this host uses. Source: proc_pid_mountinfo(5).
+
+    A v2 mount wins if it has the controllers that matter; a hybrid host keeps those in v1.
+    Raises DriverError if there is no control group file system at all.
+    """
+    v1: dict[str, Path] = {}
+    v2: Path | None = None
+    for line in mountinfo.read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        mount = Path(before.split()[4])
+        fstype, _, options = after.split(" ", 2)
+        if fstype == "cgroup2":
+            v2 = v2 or mount
+        elif fstype == "cgroup":
+            name = ",".join(o for o in options.split(",") if o in _V1_CONTROLLERS)
+            if name:
+                v1.setdefault(name, mount)
+    if v2 is not None and "memory" in (v2 / "cgroup.controllers").read_text().split():
+        return Hierarchy(version=2, mounts={"": v2})
+    if v1:
+        return Hierarchy(version=1, mounts=v1)
+    if v2 is not None:
+        return Hierarchy(version=2, mounts={"": v2})
+    raise DriverError("no control group file system is mounted: mount one at /sys/fs/cgroup")
+
+
+def hand_down(hierarchy: Hierarchy, parent: str) -> None:
+    """v2: make `parent` where it is missing, every level handing its controllers down.
+
+    Raises OSError. What cannot be handed down fails the limit that needs it, by name.
+    """
+    level = str(hierarchy.mounts[""])
+    for part in ("", *Path(parent.strip("/")).parts):
+        if part:
+            level = f"{level}/{part}"
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(level)
+        there = read(f"{level}/cgroup.controllers").split()
+        enabled = read(f"{level}/cgroup.subtree_control").split()
+        for name in _V2_WANTED:
+            if name in there and name not in enabled:
+                with contextlib.suppress(OSError):
+                    write(f"{level}/cgroup.subtree_control", f"+{name}")
+    hierarchy.handed_down.add(parent)
+
+
+def fill_cpuset(mount: str, group: str) -> None:
+    """v1: give a group and those above it the processors and memory nodes of their parents.
+
+    A new cpuset has none, and no process can join it.
+    """
+    above = mount
+    for part in Path(group.strip("/")).parts:
+        level = f"{above}/{part}"
+        for file in _CPUSET_FILES:
+            if not read_or_empty(f"{level}/{file}").strip():
+                write(f"{level}/{file}", read(f"{above}/{file}").strip())
+        above = level
+
+
+def leftovers(hierarchy: Hierarchy, parent: str) -> list[str]:
+    """The names of all groups below `parent`."""
+    found: set[str] = set()
+    for directory in hierarchy.directories(parent).values():
+        with contextlib.suppress(FileNotFoundError):
+            found |= {entry.name for entry in os.scandir(directory) if entry.is_dir()}
+    return sorted(found)
+
+
+def remove_parent(hierarchy: Hierarchy, parent: str) -> None:
+    """Remove the group that holds the containers' groups, if it is empty."""
+    hierarchy.handed_down.discard(parent)
+    for directory in hierarchy.directories(parent).values():
+        with contextlib.suppress(OSError):  # in use by another daemon, or never made
+            os.rmdir(directory)

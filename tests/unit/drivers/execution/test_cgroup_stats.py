@@ -1,0 +1,130 @@
+"""Usage from files as kernels write them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from drivers.execution.cgroup_stats import ReadFile, usage_v1, usage_v2
+from drivers.execution.network_usage import parse
+from drivers.execution.resources import BlockUsage, CpuUsage, MemoryUsage, NetworkUsage, Usage
+
+_HOST = 1 << 34
+
+_V2 = {
+    "cpu.stat": "usage_usec 30\nuser_usec 20\nsystem_usec 10\nnr_periods 4\nnr_throttled 3\n"
+    "throttled_usec 2\nnr_bursts 0\n",
+    "memory.current": "4096\n",
+    "memory.peak": "8192\n",
+    "memory.max": "16384\n",
+    "memory.stat": "anon 100\ninactive_file 50\n",
+    "memory.events": "low 0\noom 3\noom_kill 2\noom_group_kill 0\n",
+    "pids.current": "5\n",
+    "pids.max": "10\n",
+    "io.stat": "8:16 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6\n8:0 \n",
+}
+_V1 = {
+    "cpuacct.usage": "30000\n",
+    "cpuacct.stat": "user 2\nsystem 1\n",
+    "cpuacct.usage_percpu": "10000 20000 \n",
+    "cpu.stat": "nr_periods 4\nnr_throttled 3\nthrottled_time 2000\n",
+    "memory.usage_in_bytes": "4096\n",
+    "memory.max_usage_in_bytes": "8192\n",
+    "memory.stat": "cache 50\nhierarchical_memory_limit 16384\n",
+    "memory.oom_control": "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n",
+    "pids.current": "5\n",
+    "pids.max": "max\n",
+    "blkio.throttle.io_service_bytes_recursive": "8:16 Read 1\n8:16 Write 2\n8:16 Sync 3\n"
+    "8:16 Total 3\nTotal 3\n",
+    "blkio.throttle.io_serviced_recursive": "8:16 Read 3\n8:16 Write 4\nTotal 7\n",
+}
+_BLOCKS = (
+    BlockUsage(
+        major=8, minor=16, read_bytes=1, write_bytes=2, read_operations=3, write_operations=4
+    ),
+)
+
+
+def _reading(files: Mapping[str, str]) -> ReadFile:
+    return lambda controller, file: files.get(file, "")
+
+
+def test_v2_tells_all_of_it() -> None:
+    assert usage_v2(_reading(_V2), _HOST) == Usage(
+        cpu=CpuUsage(
+            total_usec=30,
+            user_usec=20,
+            system_usec=10,
+            periods=4,
+            throttled_periods=3,
+            throttled_usec=2,
+        ),
+        memory=MemoryUsage(
+            usage_bytes=4096,
+            max_usage_bytes=8192,
+            limit_bytes=16384,
+            stat={"anon": 100, "inactive_file": 50},
+            oom_kills=2,
+        ),
+        pids=5,
+        pids_limit=10,
+        blocks=_BLOCKS,
+    )
+
+
+def test_v1_tells_the_same_and_each_processor() -> None:
+    assert usage_v1(_reading(_V1), _HOST) == Usage(
+        cpu=CpuUsage(
+            total_usec=30,
+            user_usec=20_000,
+            system_usec=10_000,
+            per_cpu_usec=(10, 20),
+            periods=4,
+            throttled_periods=3,
+            throttled_usec=2,
+        ),
+        memory=MemoryUsage(
+            usage_bytes=4096,
+            max_usage_bytes=8192,
+            limit_bytes=16384,
+            stat={"cache": 50, "hierarchical_memory_limit": 16384},
+            oom_kills=2,
+        ),
+        pids=5,
+        pids_limit=None,
+        blocks=_BLOCKS,
+    )
+
+
+def test_without_a_limit_the_hosts_memory_is_the_limit() -> None:
+    unlimited = {"memory.stat": "hierarchical_memory_limit 9223372036854771712\n"}
+    assert usage_v1(_reading(unlimited), _HOST).memory.limit_bytes == _HOST
+    assert usage_v2(_reading({"memory.max": "max\n"}), _HOST).memory.limit_bytes == _HOST
+
+
+def test_a_group_that_is_gone_uses_nothing() -> None:
+    nothing = Usage(memory=MemoryUsage(limit_bytes=_HOST))
+    assert usage_v1(_reading({}), _HOST) == usage_v2(_reading({}), _HOST) == nothing
+
+
+def test_network_devices_are_told_but_for_the_loopback() -> None:
+    text = (
+        "Inter-|   Receive                     |  Transmit\n"
+        " face |bytes packets errs drop fifo frame compressed multicast|bytes packets errs drop "
+        "fifo colls carrier compressed\n"
+        "    lo: 9 9 9 9 0 0 0 0 9 9 9 9 0 0 0 0\n"
+        "  eth0:1 2 3 4 0 0 0 0 5 6 7 8 0 0 0 0\n"
+    )
+    assert parse(text) == (
+        NetworkUsage(
+            name="eth0",
+            rx_bytes=1,
+            rx_packets=2,
+            rx_errors=3,
+            rx_dropped=4,
+            tx_bytes=5,
+            tx_packets=6,
+            tx_errors=7,
+            tx_dropped=8,
+        ),
+    )
+    assert parse("") == ()
