@@ -11,16 +11,12 @@ from supervisor.spec import ContainerSpec
 
 HOSTNAME_BYTES = 64  # Source: sethostname(2), HOST_NAME_MAX
 OOM_SCORES = range(-1000, 1001)  # Source: proc_pid_oom_score_adj(5)
-LEAST_NANO_CPUS = 10_000_000
 _BREAKS_A_LINE = re.compile(r"[\s\x00-\x1f\x7f]")
 _HOST_GATEWAY = "host-gateway"
 
 
-def check_values(spec: ContainerSpec, *, cpus: int) -> None:
-    """Raise InvalidRequest, where Docker has them in its words, for what no host could do.
-
-    `cpus` is how many this host has.
-    """
+def check_values(spec: ContainerSpec) -> None:
+    """Raise InvalidRequest, where Docker has them in its words, for what no host could do."""
     texts = (*spec.argv, *spec.env, spec.workdir, spec.hostname, spec.domainname, spec.user)
     for text in texts:
         if "\0" in text:
@@ -29,7 +25,7 @@ def check_values(spec: ContainerSpec, *, cpus: int) -> None:
         if item.startswith("="):
             raise InvalidRequest(f"invalid environment variable: {item}", field="Env")
     _check_names(spec)
-    _check_numbers(spec, cpus)
+    _check_numbers(spec)
 
 
 def _check_names(spec: ContainerSpec) -> None:
@@ -58,13 +54,8 @@ def _check_addresses(what: str, addresses: Iterable[str]) -> None:
             raise InvalidRequest(f"invalid IP address in {what}: {address!r}") from error
 
 
-def _check_numbers(spec: ContainerSpec, cpus: int) -> None:
-    nano_cpus, score = spec.limits.nano_cpus, spec.oom_score_adj
-    if nano_cpus is not None and not LEAST_NANO_CPUS <= nano_cpus <= cpus * 1_000_000_000:
-        raise InvalidRequest(
-            f"Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available",
-            field="NanoCpus",
-        )
+def _check_numbers(spec: ContainerSpec) -> None:
+    score = spec.oom_score_adj
     if score is not None and score not in OOM_SCORES:
         raise InvalidRequest(
             f"Invalid value {score}, range for oom score adj is [-1000, 1000]", field="OomScoreAdj"

@@ -57,7 +57,7 @@ def _defaults_of(image: Image) -> ImageDefaults:
 
 def check(spec: ContainerSpec, drivers: Drivers) -> None:
     """Raise now what would be wrong at every start; blocking."""
-    check_values(spec, cpus=os.cpu_count() or 1)
+    check_values(spec)
     drivers.execution_of(spec)
     drivers.network_of(spec)
     check_mounts(spec)

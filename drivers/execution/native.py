@@ -13,6 +13,7 @@ import trio
 
 from drivers.errors import (
     AlreadyExists,
+    Conflict,
     InvalidRequest,
     LimitUnavailable,
     NotRunning,
@@ -123,6 +124,8 @@ class NativeExecution:
         task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
     ) -> ExitStatus:
         live = self._of(process.key)
+        if live.is_paused:
+            raise Conflict(f"container {process.key} is paused: unpause it first")
         end = await run_in(live, process, pipes, self._keeper, task_status)
         return _exit_status(end, oom_killed=False)
 
@@ -136,10 +139,14 @@ class NativeExecution:
             raise InvalidRequest(f"invalid signal: {signum}") from error
 
     async def pause(self, key: str) -> None:
-        await self._of(key).group.freeze()
+        live = self._of(key)
+        await live.group.freeze()
+        live.is_paused = True
 
     async def unpause(self, key: str) -> None:
-        self._of(key).group.thaw()
+        live = self._of(key)
+        live.group.thaw()
+        live.is_paused = False
 
     async def terminate(self, key: str) -> None:
         self._of(key).kill()
@@ -157,9 +164,8 @@ class NativeExecution:
 
     async def stats(self, key: str) -> Usage:
         live = self._of(key)
-        networks = (
-            () if live.command.namespaces.network == "host" else network_usage(live.spawned.pid)
-        )
+        is_own = live.command.namespaces.network != "host"
+        networks = network_usage(live.spawned.pid) if is_own else ()
         return replace(live.group.usage(), networks=networks)
 
     async def update(self, key: str, limits: Limits) -> None:

@@ -32,6 +32,7 @@ class Live:
     command: Command
     group: ControlGroup
     spawned: Spawned
+    is_paused: bool = False
 
     def kill(self) -> None:
         """Send SIGKILL to every process, first of all the one that takes the others along."""

@@ -87,7 +87,7 @@ async def test_a_paused_container_has_no_execs(tmp_path: Path, autojump_clock: M
         await world.manager.start("aa")
         check_can_exec(container)
         instance = world.manager.execs.create(container, ExecSpec(argv=("write",)))
-        world.execution.paused.add(container.id)
+        world.execution.live[container.id].paused = True
         with pytest.raises(Conflict, match="is paused"):
             await world.manager.execs.execute(
                 world.manager.execs.begin(instance.id), attached=False
