@@ -20,67 +20,21 @@ PODMANS = Path("/usr/share/containers/seccomp.json")  # golang-github-containers
 X86_64 = Host(machine="x86_64", kernel=(6, 1))
 ALLOW, EPERM = k.Action.ALLOW, k.Action.ERRNO | 1
 # What Podman allows and Docker, as we, does not; some of it by its own rules for capabilities.
-PODMANS_OWN = frozenset(
-    [
-        "keyctl",
-        "mount",
-        "umount",
-        "umount2",
-        "unshare",
-        "pivot_root",
-        "mount_setattr",
-        "move_mount",
-        "open_tree",
-        "fsconfig",
-        "fsmount",
-        "fsopen",
-        "fspick",
-        "setns",
-        "reboot",
-        "syslog",
-        "mbind",
-        "get_mempolicy",
-        "set_mempolicy",
-        "name_to_handle_at",
-        "pidfd_getfd",
-        "readdir",
-        "sigaction",
-        "signal",
-        "sigpending",
-        "sigsuspend",
-        "syscall",
-        "timerfd",
-        "socketcall",
-        "clone3",
-        "quotactl",
-    ]
-)
+_PODMANS_OWN = """
+    keyctl mount umount umount2 unshare pivot_root mount_setattr move_mount open_tree fsconfig
+    fsmount fsopen fspick setns reboot syslog mbind get_mempolicy set_mempolicy
+    name_to_handle_at pidfd_getfd readdir sigaction signal sigpending sigsuspend syscall
+    timerfd socketcall clone3 quotactl
+"""
+PODMANS_OWN = frozenset(_PODMANS_OWN.split())
 # What we allow and Podman's list, which is older, does not know or has dropped.
-OURS_ONLY = frozenset(
-    [
-        "cachestat",
-        "fchmodat2",
-        "futex_requeue",
-        "futex_wait",
-        "futex_wake",
-        "futex_waitv",
-        "map_shadow_stack",
-        "mseal",
-        "getxattrat",
-        "listxattrat",
-        "removexattrat",
-        "setxattrat",
-        "uretprobe",
-        "lsm_get_self_attr",
-        "lsm_list_modules",
-        "lsm_set_self_attr",
-        "statmount",
-        "listmount",
-        "io_pgetevents",
-        "io_pgetevents_time64",
-        "vmsplice",
-    ]
-)
+_OURS_ONLY = """
+    cachestat fchmodat2 futex_requeue futex_wait futex_wake futex_waitv map_shadow_stack mseal
+    getxattrat listxattrat removexattrat setxattrat uretprobe lsm_get_self_attr
+    lsm_list_modules lsm_set_self_attr statmount listmount io_pgetevents io_pgetevents_time64
+    vmsplice
+"""
+OURS_ONLY = frozenset(_OURS_ONLY.split())
 
 
 def profile(**fields: Any) -> str:
@@ -164,7 +118,7 @@ def test_an_argument_that_is_compared_twice_makes_two_rules() -> None:
         ("foo", "invalid seccomp profile: "),
         ("[]", "expected 'object', got 'array'"),
         ("{}", "missing required field 'defaultAction'"),
-        ("[" * 100_000, "recursion"),
+        ('{"x":' * 100_000, "recursion"),
         (profile(syscals=[]), "unknown field 'syscals'"),
         (profile(defaultAction="SCMP_ACT_NOPE"), "defaultAction: invalid enum value"),
         (profile(syscalls=[rule("a", action="ALLOW")]), r"syscalls[0].action: invalid enum"),
