@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -16,18 +17,22 @@ from supervisor import log
 from supervisor.command import check_mounts, write_etc_files
 from supervisor.container import Container
 from supervisor.images.store import Image, ImageStore
+from supervisor.isolation import check_here, check_values
 from supervisor.run import Drivers
 from supervisor.spec import ContainerSpec, ImageDefaults, LogConfig, resolve
 from supervisor.store import Store
 
 
 def complete(asked: ContainerSpec, image: Image | None, default_log: LogConfig) -> ContainerSpec:
-    """The whole spec of a container. Raises InvalidRequest if there is no command."""
+    """The whole spec of a container. Raises InvalidRequest for what makes no sense anywhere."""
     configs = tuple(
         # options without a driver are for the default driver
         config if config.driver else msgspec.structs.replace(config, driver=default_log.driver)
         for config in asked.log or (default_log,)
     )
+    check_values(asked)
+    if asked.isolation.uts_mode == "host":
+        asked = msgspec.structs.replace(asked, hostname=os.uname().nodename)
     defaults = _defaults_of(image) if image else ImageDefaults()
     spec = resolve(msgspec.structs.replace(asked, log=configs), defaults)
     if not spec.argv:
@@ -56,6 +61,7 @@ def check(spec: ContainerSpec, drivers: Drivers) -> None:
             raise InvalidRequest(f"a NUL character in {text!r}")
     drivers.execution_of(spec)
     drivers.network_of(spec)
+    check_here(spec)
     check_mounts(spec)
     for config in spec.log:
         drivers.check_log(config.driver, config.options)

@@ -118,7 +118,7 @@ def test_an_argument_that_is_compared_twice_makes_two_rules() -> None:
         ("foo", "invalid seccomp profile: "),
         ("[]", "expected 'object', got 'array'"),
         ("{}", "missing required field 'defaultAction'"),
-        ('{"x":' * 100_000, "recursion"),
+        ('{"x":' * 100_000, "unknown field 'x'"),
         (profile(syscals=[]), "unknown field 'syscals'"),
         (profile(defaultAction="SCMP_ACT_NOPE"), "defaultAction: invalid enum value"),
         (profile(syscalls=[rule("a", action="ALLOW")]), r"syscalls[0].action: invalid enum"),
