@@ -17,6 +17,7 @@ from supervisor.kernel_settings import check_ulimits, sysctls_of
 from supervisor.spec import ContainerSpec, Isolation
 
 UNCONFINED = "unconfined"
+BUILTIN = "builtin"  # Docker's word for the default profile
 CONTAINER = "container:"
 _LEAST_OOM_SCORE, _MOST_OOM_SCORE = -1000, 1000
 _APPARMOR = Path("/sys/module/apparmor/parameters/enabled")
@@ -71,10 +72,11 @@ def confine(spec: ContainerSpec) -> Confinement:
 
 
 def _seccomp(isolation: Isolation) -> str:
-    """The default's, unless another is asked for; privileged ones have none, whatever is asked."""
-    if isolation.privileged:
-        return seccomp.UNCONFINED
-    return isolation.seccomp or seccomp.DEFAULT
+    """The profile asked for; else none if privileged, as with Docker, and the default's if not."""
+    if isolation.seccomp == BUILTIN:
+        return seccomp.DEFAULT
+    usual = seccomp.UNCONFINED if isolation.privileged else seccomp.DEFAULT
+    return isolation.seccomp or usual
 
 
 def _apparmor(isolation: Isolation) -> str:

@@ -116,7 +116,7 @@ class Isolation(Value, frozen=True, kw_only=True):
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     no_new_privs: bool = False
-    seccomp: str = ""  # the default's if empty, "unconfined", or a profile in Docker's JSON format
+    seccomp: str = ""  # "" or "builtin": the default; "unconfined"; a profile in Docker's format
     apparmor: str = ""  # the name of a loaded profile
     labels: tuple[str, ...] = ()  # of SELinux; only shown again, as Docker does where it is off
     masked_paths: tuple[str, ...] | None = None  # the default's if None; none if privileged

@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from drivers.execution.defaults import DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
 from supervisor.container import Container
+from supervisor.control.docker.isolation import shown, shown_apparmor
 from supervisor.control.docker.values import ago, rfc3339
 from supervisor.spec import Bind, ContainerSpec
 from supervisor.states import State
@@ -43,7 +43,7 @@ def inspected(
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": "",
+        "AppArmorProfile": shown_apparmor(spec.isolation),
         "ExecIDs": None,
         "HostConfig": _host_config(spec, default_runtime),
         "GraphDriver": {"Name": storage, "Data": dict(graph)},
@@ -109,28 +109,20 @@ def _host_config(spec: ContainerSpec, default_runtime: str) -> dict[str, Any]:
             "MaximumRetryCount": spec.restart.give_up_after or 0,
         },
         "AutoRemove": spec.auto_remove,
-        "CapAdd": None,
-        "CapDrop": None,
-        "CgroupnsMode": "private",
         "Dns": list(spec.dns),
         "DnsOptions": [],
         "DnsSearch": [],
         "ExtraHosts": list(spec.extra_hosts) or None,
-        "IpcMode": "private",
         "OomScoreAdj": spec.oom_score_adj or 0,
-        "PidMode": "",
-        "Privileged": False,
         "PublishAllPorts": False,
         "ReadonlyRootfs": spec.read_only,
-        "SecurityOpt": ["no-new-privileges"] if spec.isolation.no_new_privs else None,
         "ShmSize": spec.shm_size_bytes,
         "Runtime": spec.execution or default_runtime,
         "Memory": limits.memory_bytes or 0,
         "MemorySwap": limits.memory_swap_bytes or 2 * (limits.memory_bytes or 0),
         "NanoCpus": limits.nano_cpus or 0,
         "PidsLimit": limits.pids,
-        "MaskedPaths": list(DEFAULT_MASKED_PATHS),
-        "ReadonlyPaths": list(DEFAULT_READONLY_PATHS),
+        **shown(spec.isolation),
     }
 
 
