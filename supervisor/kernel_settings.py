@@ -20,7 +20,8 @@ _IPC_SYSCTLS = frozenset(
     for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni",
                  "shm_rmid_forced")
 )  # fmt: skip
-_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_/:@-]+)+")
+# No part begins with a slash, which would be a dot: none is "..".
+_NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_:@-][A-Za-z0-9_/:@-]*)+")
 _SWAP = str.maketrans("./", "/.")
 
 
