@@ -66,9 +66,9 @@ def test_what_is_private_cannot_be_joined(ipc_mode: str) -> None:
 
 @pytest.mark.parametrize("find", [neighbour(pid=0), neighbour(ticks=1)])
 def test_a_process_that_has_ended_cannot_be_joined(find: FindNeighbour) -> None:
-    with ExitStack() as held, pytest.raises(Conflict, match="^container 1d is not running$"):
+    with ExitStack() as held, pytest.raises(Conflict, match=r"^container 1d is not running$"):
         join(Isolation(pid_mode="container:x"), find, held)
-    with ExitStack() as held, pytest.raises(Conflict, match="^can't join IPC of container 1d: "):
+    with ExitStack() as held, pytest.raises(Conflict, match=r"^can.t join IPC of container 1d: "):
         join(Isolation(ipc_mode="container:x"), find, held)
 
 
