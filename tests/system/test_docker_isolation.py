@@ -122,3 +122,39 @@ def test_a_limit_that_cannot_be_raised_is_named(creched: Daemon) -> None:
     done = creched.docker("run", "--rm", "--ulimit", "nofile=1:100000000", "busybox", "true")
     assert done.returncode == 125
     assert "ulimit nofile cannot be set: operation not permitted" in done.stderr
+
+
+def test_crechectl_has_the_same_options(creched: Daemon) -> None:
+    options = ["--cap-drop", "ALL", "--cap-add", "chown", "--init", "--ulimit", "nofile=50:60"]
+    script = "grep CapPrm /proc/self/status; ulimit -Hn; cat /proc/1/cmdline"
+    done = creched.crechectl("run", "--rm", *options, "busybox", "sh", "-c", script, check=True)
+    assert done.stdout.split("\n")[:2] == [f"CapPrm:\t{CHOWN:016x}", "60"]
+    assert done.stdout.split("\n")[2].startswith("/sbin/docker-init\0")
+    refused = creched.crechectl("run", "--cap-add", "foo", "busybox", "true")
+    assert refused.returncode == 125
+    assert 'unknown capability: "CAP_FOO"' in refused.stderr
+
+
+_UNIT = """
+[container.kept-apart]
+image = "busybox"
+command = ["sh", "-c", "grep -E 'CapPrm|NoNewPrivs' /proc/self/status; ulimit -n; id -G"]
+cap_drop = ["ALL"]
+cap_add = ["KILL"]
+ulimits = { nofile = { soft = 77, hard = 88 } }
+group_add = ["wheel"]
+init = true
+restart = { policy = "no" }
+ready = { after_s = 0.0 }
+"""
+
+
+def test_a_unit_has_the_same_keys(creched: Daemon) -> None:
+    file = creched.units_dir / "kept-apart.toml"
+    file.write_text(_UNIT)
+    creched.crechectl("update", check=True)
+    creched.docker("wait", "kept-apart")
+    logs = creched.docker("logs", "kept-apart", check=True).stdout
+    assert logs.split() == ["CapPrm:", f"{1 << 5:016x}", "NoNewPrivs:", "1", "77", "0", "10"]
+    file.unlink()
+    creched.crechectl("update", check=True)
