@@ -15,7 +15,8 @@ ALL = "ALL"
 def capabilities_of(isolation: Isolation, available: frozenset[str]) -> frozenset[str]:
     """The capabilities of a container, where the daemon has `available` to give.
 
-    "ALL" is all of those; one that is asked for by name must be among them. Raises InvalidRequest.
+    "ALL" is all of those, and the default's are cut down to them; one that is asked for by name
+    must be among them. Raises InvalidRequest.
     """
     added, dropped = (
         _named(isolation.cap_add, "CapAdd"),
@@ -33,7 +34,7 @@ def capabilities_of(isolation: Isolation, available: frozenset[str]) -> frozense
         return available - dropped
     if ALL in dropped:
         return added
-    return (DEFAULT_CAPABILITIES - dropped) | added
+    return (DEFAULT_CAPABILITIES & available) - dropped | added
 
 
 def check_capability_names(isolation: Isolation) -> None:

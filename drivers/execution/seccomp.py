@@ -6,6 +6,7 @@ import errno
 import functools
 import os
 import platform
+import re
 from importlib.resources import files
 from typing import Final
 
@@ -17,7 +18,7 @@ from drivers.kernel import seccomp as k
 DEFAULT: Final = "default"
 UNCONFINED: Final = "unconfined"
 
-_CACHED = 64  # pairs of profile and capabilities
+_CACHED = 32  # pairs of profile and capabilities
 _OLDEST = (2, 5, 0)  # of libseccomp: the first that can make a binary tree
 _MAX_INSTRUCTIONS = 4096  # the kernel's BPF_MAXINSNS
 _EPERM = k.Action.ERRNO | errno.EPERM
@@ -71,8 +72,9 @@ def check_supported() -> None:
 
 
 def _host() -> Host:
-    major, minor = platform.release().split("-")[0].split(".")[:2]
-    return Host(machine=platform.machine(), kernel=(int(major), int(minor)))
+    found = re.match(r"(\d+)\.(\d+)", platform.release())
+    assert found is not None, platform.release()
+    return Host(machine=platform.machine(), kernel=(int(found[1]), int(found[2])))
 
 
 def _compile(resolved: Resolved) -> bytes:

@@ -79,6 +79,13 @@ def test_a_capability_that_cannot_be_had_is_refused(
     assert str(caught.value) == said
 
 
+def test_a_daemon_without_a_default_capability_gives_the_others() -> None:
+    nested = HOST - {"CAP_MKNOD", "CAP_AUDIT_WRITE"}
+    assert capabilities_of(Isolation(), nested) == DEFAULT_CAPABILITIES & nested
+    with pytest.raises(InvalidRequest, match="not available in the current environment"):
+        capabilities_of(Isolation(cap_add=("mknod",)), nested)
+
+
 def test_a_privileged_container_has_everything() -> None:
     found = confine(spec(privileged=True))
     assert found.capabilities > DEFAULT_CAPABILITIES
