@@ -4,6 +4,6 @@
 set -eu
 . "$(dirname "$0")/setup.sh"
 [ "$(id -u)" = 0 ] || { echo "the demo needs root: run it with sudo" >&2; exit 1; }
-need_packages python3-venv busybox-static
+need_packages python3-venv busybox-static libseccomp2
 need_environment
 exec "$python" "$here/contrib/demo.py"

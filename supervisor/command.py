@@ -7,11 +7,22 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from drivers.errors import InvalidRequest, from_os_error
-from drivers.execution.base import Command, MountAt, Namespace, Namespaces, WindowSize
+from drivers.execution.base import (
+    Command,
+    Device,
+    MountAt,
+    Namespace,
+    Namespaces,
+    WindowSize,
+)
+from drivers.execution.resources import DeviceRule
 from drivers.kernel import mount
 from drivers.network.base import Endpoint
+from supervisor.init import TARGET, find_init, init_argv
+from supervisor.isolation import confine
+from supervisor.joining import Joined, shares_pids
 from supervisor.limits import to_driver
-from supervisor.spec import Bind, ContainerSpec, Tmpfs, merge_env
+from supervisor.spec import Bind, ContainerSpec, Isolation, Tmpfs, merge_env
 
 _HOSTS = """127.0.0.1\tlocalhost
 ::1\tlocalhost ip6-localhost ip6-loopback
@@ -25,23 +36,48 @@ def build_command(
     mounts: tuple[MountAt, ...],
     endpoint: Endpoint,
     window: WindowSize,
+    joined: Joined,
+    devices: tuple[Device, ...] = (),
+    device_rules: tuple[DeviceRule, ...] = (),
 ) -> Command:
-    """The command of a resolved spec; `window` is the size of its terminal, if it has one."""
+    """The command of a resolved spec; `window` is the size of its terminal, if it has one.
+
+    Raises InvalidRequest for isolation that cannot be.
+    """
+    isolation = spec.isolation
+    confinement = confine(spec)
     return Command(
         key=spec.id,
         root_fd=root_fd,
-        argv=spec.argv,
+        argv=init_argv(spec.argv) if has_init(isolation) else spec.argv,
         env=environment(spec, tty=spec.tty),
         cwd=spec.workdir or "/",
         user=spec.user,
-        hostname=spec.hostname,
-        domainname=spec.domainname,
-        mounts=mounts,
+        group_add=isolation.group_add,
+        hostname="" if joined.uts == "host" else spec.hostname,
+        domainname="" if joined.uts == "host" else spec.domainname,
+        mounts=(*joined.mounts, *mounts),
         read_only=spec.read_only,
-        namespaces=Namespaces(network=_network(endpoint)),
+        namespaces=Namespaces(
+            pid=joined.pid,
+            ipc=joined.ipc,
+            uts=joined.uts,
+            cgroup=joined.cgroup,
+            network=_network(endpoint),
+        ),
         terminal=window if spec.tty else None,
-        shm_size_bytes=spec.shm_size_bytes,
-        no_new_privs=spec.isolation.no_new_privs,
+        shm_size_bytes=spec.shm_size_bytes if joined.own_shm else 0,
+        capabilities=confinement.capabilities,
+        no_new_privs=confinement.no_new_privs,
+        seccomp=confinement.seccomp,
+        apparmor=confinement.apparmor,
+        sysctls=confinement.sysctls,
+        devices=devices,
+        device_rules=device_rules,
+        writable_sys=confinement.writable_sys,
+        masked_paths=confinement.masked_paths,
+        readonly_paths=confinement.readonly_paths,
+        rlimits=confinement.rlimits,
         oom_score_adj=spec.oom_score_adj,
         limits=to_driver(spec.limits),
     )
@@ -51,6 +87,11 @@ def environment(spec: ContainerSpec, *, tty: bool) -> tuple[str, ...]:
     """The variables of a container's processes; the spec's win, as with Docker."""
     own = [f"HOSTNAME={spec.hostname}", *(["TERM=xterm"] if tty else [])]
     return merge_env(tuple(own), spec.env)
+
+
+def has_init(isolation: Isolation) -> bool:
+    """Whether a reaping process goes in front; only number 1 of a namespace has to reap."""
+    return isolation.init and not shares_pids(isolation)
 
 
 def _network(endpoint: Endpoint) -> Namespace:
@@ -87,7 +128,8 @@ def _of_host(path: str) -> str:
 def open_mounts(spec: ContainerSpec, directory: Path, held: AsyncExitStack) -> tuple[MountAt, ...]:
     """Detached mounts of everything the spec asks for; `held` closes them.
 
-    Raises InvalidRequest naming a bind source that is not there.
+    Raises InvalidRequest naming a bind source that is not there, Unsupported if there is no
+    program for --init.
     """
     mounts = [
         MountAt(fd=_open_bind(Bind(source=str(directory / name), target="")), target=f"/etc/{name}")
@@ -99,6 +141,10 @@ def open_mounts(spec: ContainerSpec, directory: Path, held: AsyncExitStack) -> t
         fd = _open_bind(wanted) if isinstance(wanted, Bind) else _open_tmpfs(wanted)
         held.callback(os.close, fd)
         mounts.append(MountAt(fd=fd, target=wanted.target))
+    if has_init(spec.isolation):
+        fd = _open_bind(Bind(source=find_init(), target=TARGET, read_only=True, recursive=False))
+        held.callback(os.close, fd)
+        mounts.append(MountAt(fd=fd, target=TARGET))
     return tuple(mounts)
 
 

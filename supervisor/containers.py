@@ -6,6 +6,7 @@ import re
 
 from drivers.errors import AlreadyExists, InvalidRequest, NotFound
 from supervisor.container import Container
+from supervisor.joining import Neighbour
 
 _ID_PREFIX = re.compile(r"[0-9a-f]{1,64}")
 
@@ -66,6 +67,16 @@ class Containers:
         if not matches:
             raise NotFound(f"No such container: {ref}")
         return matches[0]
+
+    def neighbour(self, ref: str) -> Neighbour:
+        """What another container that joins its namespaces needs. Raises as `find`."""
+        container = self.find(ref)
+        return Neighbour(
+            id=container.id,
+            pid=container.record.pid,
+            start_time_ticks=container.record.start_time_ticks,
+            ipc_mode=container.spec.isolation.ipc_mode,
+        )
 
     def of_unit(self, unit: str) -> list[Container]:
         """Every replica of a unit."""

@@ -22,7 +22,7 @@ from drivers.errors import (
     Unsupported,
     leaves,
 )
-from drivers.execution import cgroup
+from drivers.execution import cgroup, seccomp
 from drivers.execution.base import Command, ExecutionDriver, Pipes
 from drivers.keeper.client import open_keeper
 from drivers.kernel import mount
@@ -30,6 +30,7 @@ from drivers.kernel.capabilities import NUMBER_OF
 from drivers.log.base import Batch, LogContext
 from drivers.registry import Kind
 from supervisor.config import DaemonConfig
+from supervisor.init import find_init
 
 OLDEST_KERNEL = (5, 14)
 # What the daemon and the keeper themselves need, besides what containers are given.
@@ -123,6 +124,8 @@ def _host_findings() -> Iterator[Finding]:
         needed=True,
     )
     yield from _capability_findings()
+    yield _attempted("seccomp", seccomp.check_supported, needed=True)
+    yield _attempted("init", find_init)
     yield from _cgroup_findings()
 
 
@@ -148,6 +151,18 @@ def _capability_findings() -> Iterator[Finding]:
                 problem="missing: resource limits cannot be raised above those of the daemon",
                 help="start creched with it if a container needs more",
             )
+
+
+def _attempted(name: str, attempt: Callable[[], object], *, needed: bool = False) -> Finding:
+    """Whether something of the host is there; its error ends with what would help."""
+    try:
+        attempt()
+    except Unsupported as error:
+        problem, _, way_out = str(error).partition(": ")[2].partition(": ")
+        return Finding(
+            kind="host", name=name, works=False, problem=problem, help=way_out, needed=needed
+        )
+    return Finding(kind="host", name=name, works=True)
 
 
 def _cgroup_findings() -> Iterator[Finding]:

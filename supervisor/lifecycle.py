@@ -23,6 +23,7 @@ from drivers.errors import (
 from drivers.execution.base import ExecutionDriver, ExitStatus, Started
 from supervisor import log
 from supervisor.container import Container
+from supervisor.joining import FindNeighbour
 from supervisor.logs.container_logs import ContainerLogs
 from supervisor.restart import count_failures, gave_up, next_delay_s, wants_restart
 from supervisor.run import Drivers, run_once
@@ -44,16 +45,18 @@ async def live(
     drivers: Drivers,
     requirements: Requirements,
     open_logs: OpenLogs,
+    neighbour: FindNeighbour,
 ) -> None:
     """Run the container, and again as its policy says, until it is at rest.
 
-    `requirements` is awaited before each run: what the container requires must be ready. A
-    DriverError or RequestError is never raised: it is in the record and in `start_failure`.
+    `requirements` is awaited before each run: what the container requires must be ready.
+    `neighbour` finds the containers whose namespaces it joins. A DriverError or RequestError is
+    never raised: it is in the record and in `start_failure`.
     """
     while True:
         outcome: ExitStatus | CrecheError | None = None
         with container.interruptible():
-            outcome = await _attempt(container, drivers, requirements, open_logs)
+            outcome = await _attempt(container, drivers, requirements, open_logs, neighbour)
         delay_s = _settle(container, outcome)
         if delay_s is None:
             return
@@ -70,6 +73,7 @@ async def _attempt(
     drivers: Drivers,
     requirements: Requirements,
     open_logs: OpenLogs,
+    neighbour: FindNeighbour,
 ) -> ExitStatus | CrecheError:
     """One run; what went wrong is returned, since it is part of the container's life."""
     failures: list[CrecheError] = []
@@ -84,6 +88,7 @@ async def _attempt(
                 logs=logs,
                 stdin=container.stdin,
                 terminal=container.terminal,
+                neighbour=neighbour,
                 task_status=_OnStart(container, drivers.execution_of(container.spec), nursery),
             )
             nursery.cancel_scope.cancel()  # it will not become ready any more

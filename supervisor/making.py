@@ -18,6 +18,8 @@ from supervisor.checks import check_values
 from supervisor.command import check_mounts, write_etc_files
 from supervisor.container import Container
 from supervisor.images.store import Image, ImageStore
+from supervisor.isolation import check_here
+from supervisor.isolation import check_values as check_isolation
 from supervisor.limits import check_on_host, host_processors
 from supervisor.limits import check_values as check_limits
 from supervisor.run import Drivers
@@ -26,12 +28,15 @@ from supervisor.store import Store
 
 
 def complete(asked: ContainerSpec, image: Image | None, default_log: LogConfig) -> ContainerSpec:
-    """The whole spec of a container. Raises InvalidRequest if there is no command."""
+    """The whole spec of a container. Raises InvalidRequest for what makes no sense anywhere."""
     configs = tuple(
         # options without a driver are for the default driver
         config if config.driver else msgspec.structs.replace(config, driver=default_log.driver)
         for config in asked.log or (default_log,)
     )
+    check_isolation(asked)
+    if asked.isolation.uts_mode == "host":
+        asked = msgspec.structs.replace(asked, hostname=os.uname().nodename)
     defaults = _defaults_of(image) if image else ImageDefaults()
     hostname = asked.hostname or (os.uname().nodename if asked.network == "host" else "")
     asked = msgspec.structs.replace(asked, log=configs, hostname=hostname)
@@ -60,6 +65,7 @@ def check(spec: ContainerSpec, drivers: Drivers) -> None:
     check_values(spec)
     drivers.execution_of(spec)
     drivers.network_of(spec)
+    check_here(spec)
     check_mounts(spec)
     check_limits(spec.limits)
     check_on_host(spec.limits, host_processors())

@@ -32,6 +32,7 @@ from supervisor.containers import Containers
 from supervisor.events import EventHub
 from supervisor.execs.instances import ExecInstances
 from supervisor.images.store import ImageStore
+from supervisor.joining import with_ids
 from supervisor.names import check_name, new_id, new_name
 from supervisor.operations import run_detached
 from supervisor.reading import open_logs, read_logs
@@ -90,6 +91,7 @@ class Manager:
         asked = msgspec.structs.replace(
             asked, id=container_id, name=name, created_ns=time.time_ns()
         )
+        asked = with_ids(asked, self.containers.neighbour)
         spec = making.complete(asked, image, self._default_log)
         await trio.to_thread.run_sync(making.check, spec, self.drivers)
         self.containers.reserve(name, container_id)
@@ -215,7 +217,9 @@ class Manager:
             )
 
     async def _live(self, container: Container) -> None:
-        await lifecycle.live(container, self.drivers, self._requirements, open_logs)
+        await lifecycle.live(
+            container, self.drivers, self._requirements, open_logs, self.containers.neighbour
+        )
         if container.spec.auto_remove:
             with contextlib.suppress(Conflict):
                 await self._remove(container, force=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,16 +12,19 @@ from pathlib import Path
 import trio
 
 from drivers.errors import InvalidRequest
-from drivers.execution.base import ExecutionDriver, ExitStatus, Started
+from drivers.execution.base import Device, ExecutionDriver, ExitStatus, Started
+from drivers.execution.resources import DeviceRule
 from drivers.log.base import LogContext, LogDriver
 from drivers.network.base import NetworkDriver
 from drivers.storage.base import StorageDriver
 from supervisor.command import build_command, open_mounts, open_rootfs
+from supervisor.devices import devices_of
 from supervisor.hold import hold_in
+from supervisor.joining import FindNeighbour, Joined, join
 from supervisor.logs.container_logs import ContainerLogs
 from supervisor.output import Output
 from supervisor.pipes import ChildEnds, HandOver, no_pipes, open_pipes
-from supervisor.spec import ContainerSpec
+from supervisor.spec import ContainerSpec, Isolation
 from supervisor.stdin import Stdin
 from supervisor.terminal import Terminal
 
@@ -61,11 +64,13 @@ async def run_once(
     logs: ContainerLogs,
     stdin: Stdin,
     terminal: Terminal,
+    neighbour: FindNeighbour,
     task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
 ) -> ExitStatus:
     """Run the command of a resolved spec to its end, its output flushed to the sinks.
 
     The process is the innermost resource, so it is gone before its network and root are.
+    `neighbour` finds the containers whose namespaces it joins.
     """
     execution, network = drivers.execution_of(spec), drivers.network_of(spec)
     async with AsyncExitStack() as held:
@@ -76,9 +81,18 @@ async def run_once(
             partial(network.attach, spec.id),
             lambda _: network.detach(spec.id),
         )
+        joined = await _join(spec.isolation, neighbour, held)
         mounts = open_mounts(spec, directory, held)
+        devices, rules = await _devices(spec.isolation)
         command = build_command(
-            spec, root_fd=root_fd, mounts=mounts, endpoint=endpoint, window=terminal.size
+            spec,
+            root_fd=root_fd,
+            mounts=mounts,
+            endpoint=endpoint,
+            window=terminal.size,
+            joined=joined,
+            devices=devices,
+            device_rules=rules,
         )
         held.callback(terminal.close)
         async with trio.open_nursery() as nursery:
@@ -98,6 +112,22 @@ async def run_once(
             await logs.drained()
             nursery.cancel_scope.cancel()  # what feeds the standard input has nobody to feed
     return status
+
+
+async def _join(isolation: Isolation, neighbour: FindNeighbour, held: AsyncExitStack) -> Joined:
+    """What it shares; in a thread only if that takes one, for most containers share nothing."""
+    opened = held.enter_context(ExitStack())
+    if isolation.pid_mode or isolation.ipc_mode:
+        return await trio.to_thread.run_sync(join, isolation, neighbour, opened)
+    return join(isolation, neighbour, opened)
+
+
+async def _devices(
+    isolation: Isolation,
+) -> tuple[tuple[Device, ...], tuple[DeviceRule, ...]]:
+    if isolation.devices or isolation.privileged:
+        return await trio.to_thread.run_sync(devices_of, isolation)
+    return devices_of(isolation)
 
 
 def _root_of(

@@ -117,9 +117,11 @@ class Isolation(Value, frozen=True, kw_only=True):
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     no_new_privs: bool = False
-    seccomp: str = ""  # the default's if empty, "unconfined", or a profile in Docker's JSON format
+    seccomp: str = ""  # "" or "builtin": the default; "unconfined"; a profile in Docker's format
     apparmor: str = ""  # the name of a loaded profile
-    system_paths: bool = False  # --security-opt systempaths=unconfined: nothing masked or read-only
+    labels: tuple[str, ...] = ()  # of SELinux; only shown again, as Docker does where it is off
+    masked_paths: tuple[str, ...] | None = None  # the default's if None; none if privileged
+    readonly_paths: tuple[str, ...] | None = None
     devices: tuple[DeviceMapping, ...] = ()
     device_cgroup_rules: tuple[str, ...] = ()  # "c 42:* rmw"
     ulimits: tuple[Ulimit, ...] = ()

@@ -60,6 +60,11 @@ class MountTable(Table, frozen=True, kw_only=True):
     mode: int | str | None = None
 
 
+class UlimitTable(Table, frozen=True, kw_only=True):
+    soft: int
+    hard: int
+
+
 class UnitTable(Table, frozen=True, kw_only=True):
     """[container.NAME]"""
 
@@ -79,6 +84,23 @@ class UnitTable(Table, frozen=True, kw_only=True):
     network: str = "none"
     read_only: bool = False
     no_new_privs: bool = True
+    privileged: bool = False
+    cap_add: list[str] = []
+    cap_drop: list[str] = []
+    seccomp: str = ""
+    apparmor: str = ""
+    system_paths: bool = False
+    devices: list[str] = []
+    device_cgroup_rules: list[str] = []
+    ulimits: dict[str, int | UlimitTable] = {}
+    sysctls: dict[str, str | int] = {}
+    init: bool = False
+    pid: str = ""
+    ipc: str = ""
+    uts: str = ""
+    cgroupns: str = ""
+    userns: str = ""
+    group_add: list[str | int] = []
     stdin: bool = False
     oom_score_adj: int | None = None
     group: str = ""

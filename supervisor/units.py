@@ -1,6 +1,6 @@
 """Unit files: what runs on this host, as TOML; checked strictly and turned into specs.
 
-Everything here is pure: text in, values or ConfigError out.
+Text in, values or ConfigError out. Nothing else is read but the profiles that units name.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any
 
 import msgspec
 
-from drivers.errors import ConfigError, InvalidRequest
+from drivers.errors import ConfigError, InvalidRequest, NotImplementedYet
 from supervisor import toml
 from supervisor.images.reference import parse as parse_reference
+from supervisor.isolation import check_values
 from supervisor.lifecycle import parse_signal
 from supervisor.spec import (
     Bind,
@@ -31,6 +32,7 @@ from supervisor.spec import (
     Tmpfs,
     UnitInfo,
 )
+from supervisor.unit_isolation import KEYS, isolation_of
 from supervisor.unit_limits import limits_of, parse_bytes
 from supervisor.unit_tables import LimitsTable, MountTable, RestartTable, UnitTable
 
@@ -137,8 +139,9 @@ def _specs(name: str, table: UnitTable, file: str) -> tuple[ContainerSpec, ...]:
         raise _Wrong("network", f"{table.network!r} is not one of none, host")
     if table.group and not _NAME.fullmatch(table.group):
         raise _Wrong("group", f"invalid name {table.group!r}")
-    spec = _spec(table)
-    digest = hashlib.sha256(msgspec.json.encode(table)).hexdigest()
+    spec = _checked(_spec(table))
+    content = msgspec.json.encode(table) + spec.isolation.seccomp.encode(errors="replace")
+    digest = hashlib.sha256(content).hexdigest()
     info = UnitInfo(
         unit=name,
         group=table.group or name,
@@ -177,7 +180,7 @@ def _spec(table: UnitTable) -> ContainerSpec:
         limits=_limits(table.limits),
         network=table.network,
         read_only=table.read_only,
-        isolation=Isolation(no_new_privs=table.no_new_privs),
+        isolation=_isolation(table),
         oom_score_adj=table.oom_score_adj,
         stop_signal=_signal(table.stop.signal),
         stop_grace_s=None
@@ -186,6 +189,24 @@ def _spec(table: UnitTable) -> ContainerSpec:
         restart=_restart(table.restart),
         log=tuple(_log(entry) for entry in table.log),
     )
+
+
+def _isolation(table: UnitTable) -> Isolation:
+    try:
+        return isolation_of(table)
+    except InvalidRequest as error:
+        raise _Wrong(KEYS[error.field or ""], str(error)) from error
+
+
+def _checked(spec: ContainerSpec) -> ContainerSpec:
+    """The spec, whose isolation makes sense on some host."""
+    try:
+        check_values(spec)
+    except InvalidRequest as error:
+        raise _Wrong(KEYS.get(error.field or "", "image"), str(error)) from error
+    except NotImplementedYet as error:
+        raise _Wrong("userns", str(error)) from error
+    return spec
 
 
 def _argv(key: str, value: str | list[str] | None) -> tuple[str, ...] | None:

@@ -5,6 +5,26 @@ _crechectl_verbs="status start stop restart signal pid tail clear reread update 
 ps logs inspect rename rm kill pause unpause wait stats top attach exec run create images load
 import tag rmi events info doctor version shutdown"
 
+_crechectl_capabilities="ALL CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE
+NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO
+SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME
+SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG
+WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
+
+_crechectl_values() { # what may follow an option; nothing if anything may
+    case $1 in
+        --cap-add | --cap-drop) echo "$_crechectl_capabilities" ;;
+        --security-opt) echo "no-new-privileges seccomp=unconfined seccomp=builtin seccomp=
+            apparmor=unconfined apparmor= systempaths=unconfined label=disable" ;;
+        --ulimit) echo "as= core= cpu= data= fsize= memlock= msgqueue= nice= nofile= nproc=
+            rss= rtprio= rttime= sigpending= stack=" ;;
+        --pid) echo "host container:" ;;
+        --ipc) echo "private shareable host none container:" ;;
+        --uts | --userns) echo "host" ;;
+        --cgroupns) echo "private host" ;;
+    esac
+}
+
 _crechectl_words() { # the names of a kind, as the daemon has them
     crechectl "${_crechectl_socket[@]}" complete-words "$1" 2>/dev/null
 }
@@ -31,13 +51,16 @@ _crechectl() {
     done
     COMPREPLY=()
     case $previous in
-        -s | --socket | -i | --input | --env-file)
+        -s | --socket | -i | --input | --env-file | --device)
             mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
             ;;
     esac
-    local words=""
-    if [[ -z $verb ]]; then
+    local words
+    words=$(_crechectl_values "$previous")
+    if [[ -n $words ]]; then
+        :
+    elif [[ -z $verb ]]; then
         words="$_crechectl_verbs --socket --help"
     elif [[ $current == -* ]]; then
         words=$(_crechectl_options "$verb")

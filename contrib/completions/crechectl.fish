@@ -46,3 +46,25 @@ complete -c crechectl \
     -a '(__crechectl_words containers)'
 complete -c crechectl -n '__crechectl_is run create tag rmi inspect' -a '(__crechectl_words images)'
 complete -c crechectl -n '__crechectl_is import load run create' -F
+
+function __crechectl_after # whether the word before is one of these options
+    contains -- (commandline -opc)[-1] $argv
+end
+
+set -g __crechectl_capabilities ALL CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP \
+    LINUX_IMMUTABLE NET_BIND_SERVICE NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER \
+    SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN SYS_BOOT SYS_NICE \
+    SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP \
+    MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF \
+    CHECKPOINT_RESTORE
+
+complete -c crechectl -n '__crechectl_after --cap-add --cap-drop' -a "$__crechectl_capabilities"
+complete -c crechectl -n '__crechectl_after --security-opt' \
+    -a 'no-new-privileges seccomp=unconfined seccomp=builtin seccomp= apparmor=unconfined apparmor= systempaths=unconfined label=disable'
+complete -c crechectl -n '__crechectl_after --ulimit' \
+    -a 'as= core= cpu= data= fsize= memlock= msgqueue= nice= nofile= nproc= rss= rtprio= rttime= sigpending= stack='
+complete -c crechectl -n '__crechectl_after --pid' -a 'host container:'
+complete -c crechectl -n '__crechectl_after --ipc' -a 'private shareable host none container:'
+complete -c crechectl -n '__crechectl_after --uts --userns' -a host
+complete -c crechectl -n '__crechectl_after --cgroupns' -a 'private host'
+complete -c crechectl -n '__crechectl_after --device' -F

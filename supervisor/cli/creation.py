@@ -11,6 +11,7 @@ from typing import Any
 
 from supervisor.cli import terminal
 from supervisor.cli.errors import CliError, Exit
+from supervisor.cli.isolation import isolation_config
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?) *([bkmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -67,7 +68,7 @@ def _host_config(args: Namespace) -> dict[str, Any]:
         "OomScoreAdj": args.oom_score_adj,
         "ShmSize": size("--shm-size", args.shm_size),
         "ReadonlyRootfs": args.read_only,
-        "SecurityOpt": args.security_opt or None,
+        **isolation_config(args),
     }
 
 

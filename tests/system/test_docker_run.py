@@ -127,7 +127,7 @@ def test_on_the_hosts_network_names_are_the_hosts(creched: Daemon) -> None:
         (["-u", "nobody-here", "busybox", "true"], 125, "unable to find user nobody-here"),
         (["-u", "0:nogroup-here", "busybox", "true"], 125, "unable to find group nogroup-here"),
         (["-p", "80:80", "busybox", "true"], 125, "not implemented yet: use --network host"),
-        (["--privileged", "busybox", "true"], 125, "--privileged is not implemented yet"),
+        (["--gpus", "all", "busybox", "true"], 125, "--gpus is not implemented yet"),
         (["-v", "named:/d", "busybox", "true"], 125, "a named volume (named) is not implemented"),
         (["--network", "nope", "busybox", "true"], 125, "network nope not found"),
         (["--log-opt", "foo=1", "busybox", "true"], 125, "unknown log opt 'foo' for json-file"),

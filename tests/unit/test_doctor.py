@@ -11,6 +11,7 @@ import trio
 
 from drivers import registry
 from drivers.errors import DriverError, IncompatibleFilesystem, SpawnFailed, Unsupported
+from drivers.execution import seccomp
 from supervisor import doctor
 from supervisor.config import DaemonConfig
 from supervisor.doctor import Finding, Report, examine
@@ -115,6 +116,23 @@ async def test_an_old_kernel_and_missing_capabilities_are_told(
     assert found["kernel"].problem == "it is Linux 5.10.0-8-amd64"
     assert found["kernel"].help == "Creche needs Linux 5.14 or newer"
     assert "CAP_SYS_ADMIN" in (found["capabilities"].problem or "")
+
+
+async def test_a_missing_library_or_program_is_told_with_its_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing() -> tuple[int, int, int]:
+        raise OSError("cannot open shared object file")
+
+    monkeypatch.setattr("drivers.kernel.seccomp.version", missing)
+    monkeypatch.setattr("supervisor.init._NAMES", ("no-such-init",))
+    seccomp.check_supported.cache_clear()
+    found = {finding.name: finding for finding in doctor._host_findings()}
+    assert found["seccomp"].problem == "libseccomp.so.2 cannot be loaded"
+    assert "libseccomp2" in (found["seccomp"].help or "")
+    assert found["seccomp"].needed
+    assert not found["init"].needed
+    assert found["init"].help == "install the package tini"
 
 
 async def test_the_report_is_json_on_standard_output(

@@ -7,6 +7,7 @@ import argparse
 from supervisor.cli.errors import Exit
 from supervisor.cli.parsers.base import Parser, Verbs, add_verb
 from supervisor.cli.parsers.containers import add_detach_keys, add_no_sig_proxy
+from supervisor.cli.parsers.isolation import add_isolation
 
 
 def add(verbs: Verbs[Parser]) -> None:
@@ -19,6 +20,7 @@ def add(verbs: Verbs[Parser]) -> None:
         parser.usage = f"{parser.prog} [OPTIONS] IMAGE [COMMAND] [ARG...]"
         _add_identity(parser)
         _add_process(parser)
+        add_isolation(parser)
         _add_files(parser)
         _add_limits(parser)
         _add_network(parser)
@@ -67,7 +69,6 @@ def _add_process(parser: Parser) -> None:
     add("-h", "--hostname", metavar="NAME", default="", help="default: the short id")
     add("--domainname", metavar="NAME", default="", help="NIS domain name")
     add("--entrypoint", metavar="COMMAND", help="instead of the image's")
-    _many(parser, "--security-opt", metavar="OPTION", help="no-new-privileges")
 
 
 def _add_files(parser: Parser) -> None:

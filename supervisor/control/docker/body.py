@@ -88,6 +88,18 @@ class UpdateBody(Resources, kw_only=True, rename="pascal"):
     restart_policy: RestartPolicyBody | None = None
 
 
+class DeviceBody(Body, kw_only=True, rename="pascal"):
+    path_on_host: str = ""
+    path_in_container: str = ""
+    cgroup_permissions: str = ""
+
+
+class UlimitBody(Body, kw_only=True, rename="pascal"):
+    name: str = ""
+    soft: Int64 = 0
+    hard: Int64 = 0
+
+
 class HostConfig(Resources, kw_only=True, rename="pascal"):
     """What Creche does; `UNSUPPORTED` in create.py has what it does not."""
 
@@ -108,6 +120,22 @@ class HostConfig(Resources, kw_only=True, rename="pascal"):
     console_size: tuple[Int64, Int64] | None = None  # height, width
     port_bindings: dict[str, Any] | None = None
     publish_all_ports: bool = False
+    privileged: bool = False
+    cap_add: list[str] | None = None
+    cap_drop: list[str] | None = None
+    devices: list[DeviceBody] | None = None
+    device_cgroup_rules: list[str] | None = None
+    ulimits: list[UlimitBody] | None = None
+    sysctls: dict[str, str] | None = None
+    init: bool | None = None
+    pid_mode: str = ""
+    ipc_mode: str = ""
+    uts_mode: str = msgspec.field(default="", name="UTSMode")
+    cgroupns_mode: str = ""
+    userns_mode: str = ""
+    group_add: list[str] | None = None
+    masked_paths: list[str] | None = None
+    readonly_paths: list[str] | None = None
 
 
 class CreateBody(Body, kw_only=True, rename="pascal"):

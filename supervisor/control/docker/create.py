@@ -8,19 +8,19 @@ from typing import Any, TypeVar
 import msgspec
 
 from drivers.errors import InvalidRequest, NotImplementedYet
-from drivers.execution.defaults import DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
 from supervisor.control.context import Control
 from supervisor.control.docker.body import CreateBody, HostConfig
+from supervisor.control.docker.isolation import isolation_of
 from supervisor.control.docker.limits import limits_of
 from supervisor.control.docker.mounts import mounts_of
 from supervisor.control.docker.restart import restart_of
 from supervisor.control.docker.values import absolute_workdir, answer
 from supervisor.control.http import Answer, Request
+from supervisor.isolation import warnings_of
 from supervisor.lifecycle import parse_signal
 from supervisor.spec import (
     DEFAULT_SHM_SIZE_BYTES,
     ContainerSpec,
-    Isolation,
     LogConfig,
     RestartPolicy,
 )
@@ -36,24 +36,10 @@ DEFAULT_NETWORKS = frozenset({"", "default", "bridge", "none"})
 UNSUPPORTED: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     ("PortBindings", "publishing ports (-p)", ()),
     ("PublishAllPorts", "publishing ports (-P)", ()),
-    ("Privileged", "--privileged", ()),
-    ("CapAdd", "--cap-add", ()),
-    ("CapDrop", "--cap-drop", ()),
-    ("Devices", "--device", ()),
-    ("DeviceCgroupRules", "--device-cgroup-rule", ()),
     ("DeviceRequests", "--gpus", ()),
     ("VolumesFrom", "--volumes-from", ()),
     ("VolumeDriver", "--volume-driver", ("local",)),
     ("Links", "--link", ()),
-    ("PidMode", "--pid", ("private",)),
-    ("IpcMode", "--ipc", ("private", "shareable")),
-    ("UTSMode", "--uts", ()),
-    ("UsernsMode", "--userns", ()),
-    ("CgroupnsMode", "--cgroupns", ("private",)),
-    ("GroupAdd", "--group-add", ()),
-    ("Ulimits", "--ulimit", ()),
-    ("Sysctls", "--sysctl", ()),
-    ("Init", "--init", ()),
     ("CpuRealtimePeriod", "--cpu-rt-period", ()),
     ("CpuRealtimeRuntime", "--cpu-rt-runtime", ()),
     ("StorageOpt", "--storage-opt", ()),
@@ -71,11 +57,6 @@ UNSUPPORTED_OUTSIDE: tuple[tuple[str, str, tuple[object, ...]], ...] = (
     ("Healthcheck", "a health check (--health-cmd)", ({"Test": ["NONE"]}, {"Test": []})),
     ("MacAddress", "--mac-address", ()),
 )
-# Lists of which another than the usual one asks for something: that less is hidden.
-_PATH_LISTS = (
-    ("MaskedPaths", DEFAULT_MASKED_PATHS),
-    ("ReadonlyPaths", DEFAULT_READONLY_PATHS),
-)
 # What --network-alias, --ip and the like set of an endpoint.
 _ENDPOINT = ("IPAMConfig", "Links", "Aliases", "MacAddress", "DriverOpts")
 _PORTS = ("PortBindings", "PublishAllPorts")
@@ -91,7 +72,7 @@ async def create(control: Control, request: Request) -> Answer:
     if request.api_version <= _NO_AUTO_REMOVE:
         spec = msgspec.structs.replace(spec, auto_remove=False)
     container = await control.manager.create(spec)
-    return answer({"Id": container.id, "Warnings": []}, 201)
+    return answer({"Id": container.id, "Warnings": warnings_of(container.spec)}, 201)
 
 
 def _decode(raw: bytes, type_: type[T]) -> T:
@@ -113,9 +94,6 @@ def refuse_unsupported(fields: dict[str, Any]) -> None:
             if value and value not in harmless:
                 hint = ": use --network host" if name in _PORTS else ""
                 raise NotImplementedYet(f"{option} is not implemented yet{hint}")
-    for name, usual in _PATH_LISTS:
-        if host.get(name) not in (None, list(usual)):
-            raise NotImplementedYet("--security-opt systempaths=unconfined is not implemented yet")
     networking = fields.get("NetworkingConfig")
     endpoints = networking.get("EndpointsConfig") if isinstance(networking, dict) else None
     for endpoint in endpoints.values() if isinstance(endpoints, dict) else ():
@@ -152,7 +130,7 @@ def spec_of(body: CreateBody, *, name: str) -> ContainerSpec:
         limits=limits_of(host),
         network=_network(host.network_mode),
         read_only=host.readonly_rootfs,
-        isolation=Isolation(no_new_privs=_no_new_privs(host.security_opt or [])),
+        isolation=isolation_of(host),
         oom_score_adj=host.oom_score_adj or None,
         extra_hosts=tuple(host.extra_hosts or ()),
         dns=tuple(host.dns or ()),
@@ -190,17 +168,6 @@ def _network(mode: str) -> str:
     if mode.startswith("container:"):
         raise NotImplementedYet("--network container: is not implemented yet")
     return mode
-
-
-def _no_new_privs(options: list[str]) -> bool:
-    wanted = False
-    for option in options:
-        name, _, value = option.replace(":", "=", 1).partition("=")
-        if name == "no-new-privileges" and value in ("", "true", "false"):
-            wanted = value != "false"
-        else:
-            raise NotImplementedYet(f"--security-opt {option} is not implemented yet")
-    return wanted
 
 
 def _restart(host: HostConfig) -> RestartPolicy:

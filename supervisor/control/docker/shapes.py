@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from drivers.execution.defaults import DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
 from supervisor.container import Container
+from supervisor.control.docker.isolation import shown, shown_apparmor
 from supervisor.control.docker.limits import shown_limits
 from supervisor.control.docker.values import ago, rfc3339
 from supervisor.spec import Bind, ContainerSpec
@@ -49,7 +49,7 @@ def inspected(
         "Platform": "linux",
         "MountLabel": "",
         "ProcessLabel": "",
-        "AppArmorProfile": "",
+        "AppArmorProfile": shown_apparmor(spec.isolation),
         "ExecIDs": list(exec_ids) or None,
         "HostConfig": _host_config(spec, default_runtime),
         "GraphDriver": {"Name": storage, "Data": dict(graph)},
@@ -114,26 +114,18 @@ def _host_config(spec: ContainerSpec, default_runtime: str) -> dict[str, Any]:
             "MaximumRetryCount": spec.restart.give_up_after or 0,
         },
         "AutoRemove": spec.auto_remove,
-        "CapAdd": None,
-        "CapDrop": None,
-        "CgroupnsMode": "private",
         "Dns": list(spec.dns),
         "DnsOptions": [],
         "DnsSearch": [],
         "ExtraHosts": list(spec.extra_hosts) or None,
-        "IpcMode": "private",
         "OomScoreAdj": spec.oom_score_adj or 0,
-        "PidMode": "",
-        "Privileged": False,
         "PublishAllPorts": False,
         "ConsoleSize": list(spec.console_size),
         "ReadonlyRootfs": spec.read_only,
-        "SecurityOpt": ["no-new-privileges"] if spec.isolation.no_new_privs else None,
         "ShmSize": spec.shm_size_bytes,
         "Runtime": spec.execution or default_runtime,
         **shown_limits(spec.limits),
-        "MaskedPaths": list(DEFAULT_MASKED_PATHS),
-        "ReadonlyPaths": list(DEFAULT_READONLY_PATHS),
+        **shown(spec.isolation),
     }
 
 

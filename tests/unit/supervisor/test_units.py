@@ -110,6 +110,87 @@ def test_an_error_names_file_line_key_and_the_way_out(text: str, said: str) -> N
     assert said in str(caught.value)
 
 
+ISOLATED = """
+[container.aa]
+image = "x"
+cap_add = ["net_admin"]
+cap_drop = ["ALL"]
+seccomp = "unconfined"
+system_paths = true
+devices = ["/dev/fuse", "/dev/net:/dev/n:r", "/dev/null:rw"]
+device_cgroup_rules = ["c 42:* rmw"]
+sysctls = { "net.ipv4.ip_forward" = 1 }
+init = true
+pid = "container:bb"
+ipc = "shareable"
+cgroupns = "host"
+group_add = ["wheel", 5]
+oom_score_adj = 7
+[container.aa.ulimits]
+nofile = 1024
+nproc = { soft = 10, hard = 20 }
+"""
+
+
+def test_the_keys_of_isolation_are_those_of_docker_run() -> None:
+    found = parse_units(ISOLATED, "u")[0].specs[0].isolation
+    assert (found.cap_add, found.cap_drop) == (("net_admin",), ("ALL",))
+    assert (found.seccomp, found.masked_paths, found.readonly_paths) == ("unconfined", (), ())
+    assert [(d.source, d.target, d.access) for d in found.devices] == [
+        ("/dev/fuse", "/dev/fuse", "rwm"),
+        ("/dev/net", "/dev/n", "r"),
+        ("/dev/null", "/dev/null", "rw"),
+    ]
+    assert [(u.name, u.soft, u.hard) for u in found.ulimits] == [
+        ("nofile", 1024, 1024),
+        ("nproc", 10, 20),
+    ]
+    assert found.sysctls == {"net.ipv4.ip_forward": "1"}
+    assert (found.init, found.pid_mode, found.ipc_mode) == (True, "container:bb", "shareable")
+    assert (found.cgroupns_mode, found.group_add) == ("host", ("wheel", "5"))
+    assert (found.no_new_privs, found.privileged) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('cap_drop = ["FOO"]', 'cap_drop: invalid CapDrop: unknown capability: "CAP_FOO"'),
+        ('ipc = "foo"', "ipc: invalid IPC mode: foo"),
+        ('seccomp = "/nowhere"', "seccomp: /nowhere cannot be read: "),
+        ('seccomp = "x"', "seccomp: 'x' is neither builtin, unconfined nor the absolute path"),
+        ('userns = "auto"', "userns: --userns auto is not implemented yet"),
+        ("ulimits = { foo = 1 }", "ulimits: invalid ulimit type: foo"),
+        ("ulimits = { core = { soft = 1, hrad = 2 } }", "unknown key, did you mean"),
+        ("oom_score_adj = 2000", "oom_score_adj: Invalid value 2000"),
+        ('device_cgroup_rules = ["a"]', "device_cgroup_rules: invalid device cgroup rule"),
+        ('sysctls = { "vm.x" = 1 }', 'sysctls: sysctl "vm.x" is not in a separate'),
+        ('devices = ["/a:b:c:d"]', "devices: '/a:b:c:d' is not HOST[:CONTAINER[:ACCESS]]"),
+        ('uts = "host"\nhostname = "x"', "hostname: conflicting options"),
+        ('cap_ad = ["x"]', 'cap_ad: unknown key, did you mean "cap_add"?'),
+    ],
+)
+def test_a_wrong_key_of_isolation_is_told_with_its_place(line: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_units(f'[container.aa]\nimage = "x"\n{line}\n', "u.toml")
+    assert str(caught.value).startswith("u.toml:")
+    assert f"container.aa.{said}" in str(caught.value) or said in str(caught.value)
+
+
+def test_a_profile_is_part_of_the_units_definition(tmp_path: Path) -> None:
+    file = tmp_path / "profile.json"
+    digests = []
+    for action in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG"):
+        file.write_text(f'{{"defaultAction": "{action}"}}')
+        spec = parse_units(f'[container.aa]\nimage = "x"\nseccomp = "{file}"\n', "u")[0].specs[0]
+        assert spec.isolation.seccomp == file.read_text()
+        assert spec.unit is not None
+        digests.append(spec.unit.digest)
+    assert digests[0] != digests[1]
+    file.write_text('{"defaultAction": "SCMP_ACT_NOPE"}')
+    with pytest.raises(ConfigError, match=r"u:3: container\.aa\.seccomp: invalid seccomp profile"):
+        parse_units(f'[container.aa]\nimage = "x"\nseccomp = "{file}"\n', "u")
+
+
 def write(directory: Path, **files: str) -> Path:
     for name, text in files.items():
         (directory / f"{name}.toml").write_text(text)

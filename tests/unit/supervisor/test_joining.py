@@ -1,0 +1,83 @@
+"""Joining the namespaces of other containers; the neighbour is this process."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+
+import pytest
+import trio
+
+from drivers.errors import Conflict, InvalidRequest, NotFound
+from supervisor import run
+from supervisor.joining import FindNeighbour, Neighbour, join, with_ids
+from supervisor.spec import ContainerSpec, Isolation, UnitInfo
+from tests.cancel import cancel_everywhere
+
+BOTH = Isolation(pid_mode="container:x", ipc_mode="container:x")
+
+
+def neighbour(*, pid: int = -1, ticks: int = -1, ipc_mode: str = "shareable") -> FindNeighbour:
+    """Finds this process, whatever it is asked for, but for the name `nope`."""
+    stat = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+
+    def find(ref: str) -> Neighbour:
+        if ref == "nope":
+            raise NotFound(f"No such container: {ref}")
+        return Neighbour(
+            id="1d",
+            pid=os.getpid() if pid < 0 else pid,
+            start_time_ticks=int(stat[19]) if ticks < 0 else ticks,
+            ipc_mode=ipc_mode,
+        )
+
+    return find
+
+
+def descriptors() -> list[str]:
+    return os.listdir("/proc/self/fd")
+
+
+async def test_joining_leaves_nothing_when_it_is_cancelled() -> None:
+    before = descriptors()
+
+    async def work() -> None:
+        async with AsyncExitStack() as held:
+            joined = await run._join(BOTH, neighbour(), held)
+            assert isinstance(joined.pid, int)
+            assert isinstance(joined.ipc, int)
+            assert [m.target for m in joined.mounts] == ["/dev/shm"]
+            await trio.lowlevel.checkpoint()
+
+    async def check() -> None:
+        assert len(descriptors()) == len(before)
+
+    await cancel_everywhere(work, check)
+
+
+@pytest.mark.parametrize("ipc_mode", ["", "private", "none"])
+def test_what_is_private_cannot_be_joined(ipc_mode: str) -> None:
+    before = descriptors()
+    with ExitStack() as held, pytest.raises(Conflict, match="non-shareable IPC"):
+        join(Isolation(ipc_mode="container:x"), neighbour(ipc_mode=ipc_mode), held)
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("find", [neighbour(pid=0), neighbour(ticks=1)])
+def test_a_process_that_has_ended_cannot_be_joined(find: FindNeighbour) -> None:
+    with ExitStack() as held, pytest.raises(Conflict, match=r"^container 1d is not running$"):
+        join(Isolation(pid_mode="container:x"), find, held)
+    with ExitStack() as held, pytest.raises(Conflict, match=r"^can.t join IPC of container 1d: "):
+        join(Isolation(ipc_mode="container:x"), find, held)
+
+
+def test_a_joined_container_is_known_by_its_id_but_for_units() -> None:
+    spec = ContainerSpec(isolation=BOTH)
+    assert with_ids(spec, neighbour()).isolation == Isolation(
+        pid_mode="container:1d", ipc_mode="container:1d"
+    )
+    unit = UnitInfo(unit="u", group="u", file="f", digest="d")
+    assert with_ids(ContainerSpec(isolation=BOTH, unit=unit), neighbour()).isolation == BOTH
+    with pytest.raises(InvalidRequest, match="No such container: nope"):
+        with_ids(ContainerSpec(isolation=Isolation(pid_mode="container:nope")), neighbour())
