@@ -23,7 +23,7 @@ from drivers.errors import (
     SpawnFailed,
 )
 from drivers.keeper import launch, protocol
-from drivers.keeper.protocol import Plan
+from drivers.keeper.protocol import HostPlan, Plan
 
 END_S = 10.0  # the keeper kills and reaps what is left within this
 
@@ -79,7 +79,31 @@ class Keeper:
         Raises SpawnFailed or one of its kinds when the process that failed has been reaped.
         Cancelled, it kills the process and reaps it.
         """
-        request = {"op": "spawn", "key": key, "plan": protocol.plan_to_json(plan)}
+        return await self._execute("spawn", key, plan, fds)
+
+    async def spawn_host(self, key: str, plan: HostPlan, fds: list[int]) -> Spawned:
+        """Execute a program of the host's; else as `spawn`."""
+        return await self._execute("spawn_host", key, plan, fds)
+
+    async def adopt(self, key: str, pid: int, kept: tuple[int, ...] = ()) -> Spawned:
+        """Watch an orphan that a child of the keeper has left to it; `wait` must follow.
+
+        It may have ended a moment ago. `kept` are pipes that the keeper keeps. Raises
+        SpawnFailed if there is no such orphan. To be shielded: it is not undone.
+        """
+        self._ends[key] = _Awaited()
+        try:
+            async with self._asked({"op": "adopt", "key": key, "pid": pid}, list(kept)) as reply:
+                message = _result(await reply.wait())
+        except BaseException:
+            self._ends.pop(key, None)
+            raise
+        return _spawned(message, reply.fds)
+
+    async def _execute(
+        self, operation: str, key: str, plan: Plan | HostPlan, fds: list[int]
+    ) -> Spawned:
+        request = {"op": operation, "key": key, "plan": protocol.plan_to_json(plan)}
         self._ends[key] = _Awaited()
         try:
             async with self._asked(request, fds) as reply:
@@ -92,9 +116,7 @@ class Keeper:
         except BaseException:
             self._ends.pop(key, None)
             raise
-        return Spawned(
-            pid=message["pid"], start_time_ticks=message["start_time_ticks"], pidfd=reply.fds[0]
-        )
+        return _spawned(message, reply.fds)
 
     async def _abandon(self, key: str, reply: _Awaited) -> None:
         """See to the end of a process that nobody wants any more."""
@@ -179,6 +201,10 @@ class Keeper:
             return
         awaited.message, awaited.fds = message, fds
         awaited.arrived.set()
+
+
+def _spawned(message: dict[str, Any], fds: list[int]) -> Spawned:
+    return Spawned(pid=message["pid"], start_time_ticks=message["start_time_ticks"], pidfd=fds[0])
 
 
 def _result(message: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ keeps the read ends of their pipes.
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -13,17 +14,21 @@ import selectors
 import signal
 import socket
 import sys
-from dataclasses import asdict, dataclass
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, NoReturn
 
 from drivers.keeper import protocol
 from drivers.keeper.child import Descriptors, become_container
+from drivers.keeper.host_process import become_host_process
 from drivers.keeper.protocol import Failure, Plan
 from drivers.keeper.step import StepFailed
 from drivers.kernel import process as p
 
 _REPORT_BYTES = 64 * 1024
+_ORPHANS = 64  # so many that have ended can still be adopted
 _BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
 _NAMESPACES = p.CLONE.NEWNS | p.CLONE.NEWPID | p.CLONE.NEWUTS | p.CLONE.NEWIPC
 
@@ -42,6 +47,16 @@ class Child:
     report: bytes = b""  # which step failed; empty if none has
 
 
+@dataclass(slots=True, eq=False)
+class Orphan:
+    """A process that ended before anybody adopted it."""
+
+    pid: int
+    pidfd: int
+    start_time_ticks: int
+    end: dict[str, Any] = field(default_factory=dict)
+
+
 class Keeper:
     """The loop and its two tables: children by key until forgotten, by pid until reaped."""
 
@@ -50,6 +65,7 @@ class Keeper:
         self._selector = selectors.DefaultSelector()
         self._by_key: dict[str, Child] = {}
         self._by_pid: dict[int, Child] = {}
+        self._orphans: deque[Orphan] = deque()
         self._last_capability = p.last_capability()
 
     def run(self) -> None:
@@ -74,6 +90,10 @@ class Keeper:
         match request["op"]:
             case "spawn":
                 self._spawn(request["n"], request["key"], request["plan"], fds)
+            case "spawn_host":
+                self._spawn_host(request["n"], request["key"], request["plan"], fds)
+            case "adopt":
+                self._adopt(request["n"], request["key"], request["pid"], tuple(fds))
             case "signal":
                 self._answer(request["n"], self._signal(request["key"], request["signal"]))
             case "list":
@@ -101,6 +121,7 @@ class Keeper:
         if not plan.host_network and not plan.joins_network:
             flags |= p.CLONE.NEWNET
         cgroup_fd = named.cgroup[0] if plan.cgroup_version == 2 else None
+        become = partial(become_container, plan, named, child_report, self._last_capability)
         try:
             pid, pidfd = p.clone3(flags, exit_signal=signal.SIGCHLD, cgroup_fd=cgroup_fd)
         except OSError as error:
@@ -109,16 +130,56 @@ class Keeper:
             self._answer(number, Failure("step", "clone3", error.errno or 0, ""))
         else:
             if pid == 0:
-                _in_child(plan, named, child_report, self._last_capability)
-            ticks = _start_time_ticks(pid)
-            child = Child(key, number, pid, pidfd, ticks, named.kept, report)
-            self._by_key[key] = self._by_pid[pid] = child
-            heard = partial(self._read_report, child)
-            self._selector.register(report, selectors.EVENT_READ, heard)
+                _in_child(become, child_report)
+            self._watch(Child(key, number, pid, pidfd, _start_time_ticks(pid), named.kept, report))
         finally:
             os.close(child_report)
             for fd in set(fds) - set(named.kept):
                 os.close(fd)
+
+    def _spawn_host(self, number: int, key: str, data: dict[str, Any], fds: list[int]) -> None:
+        plan = protocol.HostPlan(**data)
+        report, child_report = os.pipe2(os.O_CLOEXEC)
+        try:
+            pid, pidfd = p.clone3(p.CLONE(0), exit_signal=signal.SIGCHLD)
+        except OSError as error:
+            os.close(report)
+            self._answer(number, Failure("step", "clone3", error.errno or 0, ""))
+        else:
+            if pid == 0:
+                _in_child(partial(become_host_process, plan, fds, child_report), child_report)
+            self._watch(Child(key, number, pid, pidfd, _start_time_ticks(pid), (), report))
+        finally:
+            for fd in (child_report, *fds):
+                os.close(fd)
+
+    def _adopt(self, number: int, key: str, pid: int, kept: tuple[int, ...]) -> None:
+        """Take up an orphan as if it had been spawned; one that has ended is told of at once."""
+        ended = next((orphan for orphan in reversed(self._orphans) if orphan.pid == pid), None)
+        if _parent_of(pid) == os.getpid() and pid not in self._by_pid:
+            child = Child(key, number, pid, os.pidfd_open(pid), _start_time_ticks(pid), kept, None)
+            self._by_key[key] = self._by_pid[pid] = child
+        elif ended is not None:
+            self._orphans.remove(ended)
+            child = Child(key, number, pid, ended.pidfd, ended.start_time_ticks, kept, None)
+            self._by_key[key] = child
+        else:
+            for fd in kept:
+                os.close(fd)
+            self._answer(number, Failure("step", "adopt process", errno.ESRCH, str(pid)))
+            return
+        known = {"pid": child.pid, "start_time_ticks": child.start_time_ticks}
+        self._answer(number, known, [child.pidfd])
+        if child.pid not in self._by_pid:
+            assert ended is not None
+            protocol.send(self._daemon, {**ended.end, "key": key})
+
+    def _watch(self, child: Child) -> None:
+        """Take up a child that has been forked."""
+        assert child.report_fd is not None
+        self._by_key[child.key] = self._by_pid[child.pid] = child
+        heard = partial(self._read_report, child)
+        self._selector.register(child.report_fd, selectors.EVENT_READ, heard)
 
     def _read_report(self, child: Child, fd: int) -> None:
         """Hear from a child: nothing but the end of the file if it executed its command."""
@@ -163,23 +224,29 @@ class Keeper:
         child = self._by_pid.pop(ended.si_pid, None)
         while child is not None and child.report_fd is not None:
             self._read_report(child, child.report_fd)  # its end of the pipe is closed
+        orphan = None if child else _remember(ended.si_pid)  # before its number can be another's
         _, status, usage = os.wait4(ended.si_pid, 0)
-        if child is None:
-            return True
-        if child.report:
-            self._forget(child)
-            self._answer(child.number, Failure(**json.loads(child.report)))
-            return True
         end = {
             "event": "exit",
-            "key": child.key,
-            "pid": child.pid,
+            "pid": ended.si_pid,
             "status": status,
             "cpu_usec": round((usage.ru_utime + usage.ru_stime) * 1_000_000),
             "max_rss_bytes": usage.ru_maxrss * 1024,
         }
-        protocol.send(self._daemon, end)
+        if orphan is not None:
+            orphan.end = end
+            self._keep_orphan(orphan)
+        elif child is not None and child.report:
+            self._forget(child)
+            self._answer(child.number, Failure(**json.loads(child.report)))
+        elif child is not None:
+            protocol.send(self._daemon, {**end, "key": child.key})
         return True
+
+    def _keep_orphan(self, orphan: Orphan) -> None:
+        self._orphans.append(orphan)
+        if len(self._orphans) > _ORPHANS:
+            os.close(self._orphans.popleft().pidfd)
 
     def _forget(self, child: Child) -> None:
         """Drop what is kept of a container that has ended."""
@@ -210,6 +277,20 @@ def _start_time_ticks(pid: int) -> int:
         return int(file.read().rpartition(b")")[2].split()[19])
 
 
+def _parent_of(pid: int) -> int:
+    """Field 4 of /proc/PID/stat, or 0 if there is no such process. Source: proc_pid_stat(5)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def _remember(pid: int) -> Orphan:
+    """What is known of a process that has ended and is not reaped yet."""
+    return Orphan(pid, os.pidfd_open(pid), _start_time_ticks(pid))
+
+
 def _name_descriptors(plan: Plan, fds: list[int]) -> Descriptors:
     """Tell the descriptors of a spawn apart, in the order that Plan gives."""
     rest = iter(fds)
@@ -222,14 +303,14 @@ def _name_descriptors(plan: Plan, fds: list[int]) -> Descriptors:
     return Descriptors(stdio, root, netns, mounts, cgroup, tuple(rest))
 
 
-def _in_child(plan: Plan, fds: Descriptors, report_fd: int, last_capability: int) -> NoReturn:
-    """Become the container, or report why not. Never returns into the keeper's loop."""
+def _in_child(become: Callable[[], None], report_fd: int) -> NoReturn:
+    """Become the process asked for, or report why not. Never returns into the keeper's loop."""
     failure = Failure("step", "set up", 0, "")
     try:
         # until it is the container's own nobody may look into it, through /proc or by ptrace
         p.prctl(p.PR.SET_DUMPABLE, 0)
         signal.set_wakeup_fd(-1)
-        become_container(plan, fds, report_fd, last_capability)
+        become()
     except StepFailed as failed:
         failure = failed.failure
     except OSError as error:
