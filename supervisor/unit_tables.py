@@ -63,6 +63,7 @@ class UnitTable(Table, frozen=True, kw_only=True):
     tmpfs: list[str] = []
     limits: LimitsTable = LimitsTable()
     network: str = "none"
+    execution: str = ""
     read_only: bool = False
     no_new_privs: bool = True
     stdin: bool = False

@@ -155,6 +155,7 @@ def _spec(table: UnitTable) -> ContainerSpec:
         mounts=tuple(_mounts(table)),
         limits=_limits(table.limits),
         network=table.network,
+        execution=table.execution,
         read_only=table.read_only,
         isolation=Isolation(no_new_privs=table.no_new_privs),
         oom_score_adj=table.oom_score_adj,
