@@ -15,6 +15,8 @@ from drivers.execution.oci.driver import OciExecution, open_driver
 from drivers.execution.oci.groups import every_mount
 from drivers.keeper.client import Keeper, open_keeper
 
+Find = Callable[[Path], str]  # a runtime's path, for tests in a directory
+
 _numbers = itertools.count(1)
 _SETTLE_S = 10.0
 _V2_CONTROLLERS = Path("/sys/fs/cgroup/unified/cgroup.controllers")
@@ -74,7 +76,7 @@ def _end_hugetlb(parent: str) -> None:
 
 @contextlib.asynccontextmanager
 async def open_oci(
-    directory: Path, find: Callable[[Path], str] = runc
+    directory: Path, find: Find = runc
 ) -> AsyncIterator[tuple[OciExecution, Keeper]]:
     """A driver of its own; nothing may be left of it at the end."""
     hierarchy = every_mount(cgroup.detect())

@@ -13,7 +13,7 @@ from drivers.kernel.capabilities import NUMBER_OF
 RLIMITS: dict[str, int] = {
     name.removeprefix("RLIMIT_").lower(): getattr(resource, name)
     for name in dir(resource)
-    if name.startswith("RLIMIT_")
+    if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE"  # BSD's name of NOFILE
 }
 
 

@@ -55,6 +55,7 @@ class _Live:
     bundle: Bundle
     group: ControlGroup
     launched: Launched
+    limits: Limits
     paused: bool = False
 
     @property
@@ -142,7 +143,8 @@ class OciExecution:
                 mounts=tuple(zip(fds, map(str, points), strict=True)),
             )
             launched = await launch(self._keeper, self._runtime, call)
-        return _Live(command, bundle, self._group(command.key), launched), job
+        group = self._group(command.key)
+        return _Live(command, bundle, group, launched, command.limits), job
 
     async def _start(self, live: _Live, job: Job) -> None:
         """Let the command run; the terminal is nobody's if it does not."""
@@ -269,8 +271,10 @@ class OciExecution:
 
     async def update(self, key: str, limits: Limits) -> None:
         live = self._of(key)
-        resources = make_update(limits, swap=can_limit_swap(self._hierarchy))
+        swap = can_limit_swap(self._hierarchy)
+        resources = make_update(live.limits, limits, swap=swap)
         await self._runtime.update(live.bundle.log("update"), key, resources)
+        live.limits = limits
 
     async def clean(self, key: str) -> None:
         check_key(key)

@@ -59,6 +59,7 @@ def explain(
 
     `rlimits` are the kernel's numbers and names of resource limits.
     """
+    message = message.removeprefix(f"{runtime} {verb} failed: ")
     words = _name_of_errno(message)
     if _NOT_FOUND.search(message):
         return CommandNotFound("exec", errno.ENOENT, _about_command(message, argv, words))
