@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import signal
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack, ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class _Live:
 
     @property
     def pidfd(self) -> int:
-        return self.launched.spawned.pidfd
+        return self.launched.pidfd
 
 
 class OciExecution:
@@ -107,17 +107,17 @@ class OciExecution:
             raise AlreadyExists(f"container {key} is running")
         check_key(key)
         self._live[key] = None
-        try:
+        with ExitStack() as known:  # the pidfd is closed at the very end: `kill` uses it until then
+            known.callback(self._live.pop, key)
             async with AsyncExitStack() as held:
                 live, job = await self._create(command, pipes, held)
+                known.callback(os.close, live.pidfd)
                 async with looked_after(self._keeper, key, live.launched.spawned, live.group.kill):
                     await self._start(live, job)
                     self._live[key] = live
                     task_status.started(_started(live.launched))
                     end = await self._keeper.wait(key)
                 return exit_status(end, oom_killed=live.group.oom_kills() > 0)
-        finally:
-            del self._live[key]
 
     async def _create(
         self, command: Command, pipes: Pipes, held: AsyncExitStack
@@ -190,6 +190,7 @@ class OciExecution:
             held.push_async_callback(_remove_job, job)
             key = f"{process.key}/{name}"
             launched = await self._launch_exec(live, process, pipes, job, key)
+            held.callback(os.close, launched.pidfd)
             async with looked_after(self._keeper, key, launched.spawned, lambda: None):
                 task_status.started(_started(launched))
                 end = await self._keeper.wait(key)
@@ -228,12 +229,8 @@ class OciExecution:
             pipes=pipes,
             terminal=terminal,
         )
-        try:
+        with self._alive(process.key, live):
             return await launch(self._keeper, self._runtime, call)
-        except DriverError as error:
-            if self._live.get(process.key) is not live or has_ended(live.pidfd):
-                raise NotRunning(f"container {process.key} is not running") from error
-            raise
 
     async def kill(self, key: str, signum: signal.Signals | int) -> None:
         try:
@@ -246,13 +243,15 @@ class OciExecution:
     async def pause(self, key: str) -> None:
         live = self._of(key)
         if not live.paused:
-            await self._runtime.pause(live.bundle.log("pause"), key)
+            with self._alive(key, live):
+                await self._runtime.pause(live.bundle.log("pause"), key)
             live.paused = True
 
     async def unpause(self, key: str) -> None:
         live = self._of(key)
         if live.paused:
-            await self._runtime.resume(live.bundle.log("resume"), key)
+            with self._alive(key, live):
+                await self._runtime.resume(live.bundle.log("resume"), key)
             live.paused = False
 
     async def terminate(self, key: str) -> None:
@@ -273,7 +272,8 @@ class OciExecution:
         live = self._of(key)
         swap = can_limit_swap(self._hierarchy)
         resources = make_update(live.limits, limits, swap=swap)
-        await self._runtime.update(live.bundle.log("update"), key, resources)
+        with self._alive(key, live):
+            await self._runtime.update(live.bundle.log("update"), key, resources)
         live.limits = limits
 
     async def clean(self, key: str) -> None:
@@ -301,6 +301,16 @@ class OciExecution:
                 await self._runtime.delete(key)
             await group.remove()
             await trio.to_thread.run_sync(Bundle(self._bundles / key).remove)
+
+    @contextmanager
+    def _alive(self, key: str, live: _Live) -> Iterator[None]:
+        """A failure in the block is NotRunning if the container has ended meanwhile."""
+        try:
+            yield
+        except DriverError as error:
+            if self._live.get(key) is not live or has_ended(live.pidfd):
+                raise NotRunning(f"container {key} is not running") from error
+            raise
 
     def _group(self, key: str) -> ControlGroup:
         return ControlGroup(self._hierarchy, self._parent, key)

@@ -43,6 +43,10 @@ class Launched:
     spawned: Spawned
     terminal_fd: int | None
 
+    @property
+    def pidfd(self) -> int:
+        return self.spawned.pidfd
+
 
 async def launch(keeper: Keeper, runtime: Runtime, call: Call) -> Launched:
     """Have the runtime make a process, which is then the keeper's child.
@@ -60,6 +64,7 @@ async def launch(keeper: Keeper, runtime: Runtime, call: Call) -> Launched:
         try:
             return Launched(spawned, console.receive())
         except DriverError:
+            opened.callback(os.close, spawned.pidfd)
             async with looked_after(keeper, call.key, spawned, lambda: None):
                 raise
     raise DriverError(f"{runtime.name} {call.verb} did not end within {LAUNCH_S:g} s")
@@ -76,6 +81,7 @@ async def _run_to_end(keeper: Keeper, runtime: Runtime, call: Call, opened: Exit
     name = f"{call.key}/{call.verb}"
     fds = [*_streams(call, opened), *(fd for fd, _ in call.mounts)]
     spawned = await keeper.spawn_host(name, plan, fds)
+    opened.callback(os.close, spawned.pidfd)
     async with looked_after(keeper, name, spawned, lambda: None):
         end = await keeper.wait(name)
     if end.status:
@@ -97,7 +103,7 @@ async def looked_after(
 ) -> AsyncIterator[None]:
     """A block that waits for a process at its end; one that fails kills and reaps the process.
 
-    `also_kill` ends what belongs to it.
+    `also_kill` ends what belongs to it. The pidfd stays open.
     """
     try:
         yield
@@ -110,5 +116,3 @@ async def looked_after(
             with suppress(DriverError):
                 await keeper.wait(key)
         raise
-    finally:
-        os.close(spawned.pidfd)
