@@ -3,7 +3,7 @@
 # Arguments go to pytest: `sh contrib/test.sh tests/unit -k restart`.
 set -eu
 . "$(dirname "$0")/setup.sh"
-need_packages python3-venv busybox-static docker.io supervisor debootstrap gcc libc6-dev
+need_packages python3-venv busybox-static docker.io runc crun supervisor debootstrap gcc libc6-dev
 need_environment test
 cd "$here"
 if [ $# -eq 0 ]; then

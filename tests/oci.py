@@ -61,7 +61,7 @@ def crun(directory: Path) -> str:
     return str(program)
 
 
-def _end_hugetlb(parent: str) -> None:
+def end_hugetlb(parent: str) -> None:
     """Give hugetlb back to v2, which the kernel does a moment after the last group has gone."""
     if not _V2_CONTROLLERS.exists():
         return
@@ -88,8 +88,8 @@ async def open_oci(
             yield driver, keeper
         finally:
             await driver.close()
+            if find is crun:
+                end_hugetlb(parent)
         assert await driver.leftovers() == []
         assert await keeper.kept() == {}
     assert not any(path.exists() for path in hierarchy.directories(parent).values())
-    if find is crun:
-        _end_hugetlb(parent)
