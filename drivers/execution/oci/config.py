@@ -5,10 +5,13 @@ Pure. Source: https://github.com/opencontainers/runtime-spec, config.md and conf
 
 from __future__ import annotations
 
+import errno
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from drivers.errors import SpawnFailed
 from drivers.execution.base import Command, Device, IdRange, Namespace
 from drivers.execution.oci.process import main_process
 from drivers.execution.oci.resources import make_resources
@@ -40,7 +43,10 @@ class Place:
 
 
 def make_config(command: Command, identity: Identity, place: Place) -> dict[str, Any]:
-    """The whole configuration. Raises InvalidRequest for text that JSON cannot carry."""
+    """The whole configuration. Raises InvalidRequest for text that JSON cannot carry.
+
+    SpawnFailed for a mount over /proc.
+    """
     return {
         "ociVersion": VERSION,
         "process": main_process(command, identity, last_capability=place.last_capability),
@@ -106,6 +112,8 @@ def _mount(destination: str, fstype: str, options: list[str]) -> dict[str, Any]:
 
 def _mounts(command: Command, place: Place) -> list[dict[str, Any]]:
     """Binds of what was attached for the runtime; attributes such as read-only come with it."""
+    for mount in command.mounts:
+        _check_target(mount.target)
     return [
         {
             "destination": mount.target,
@@ -115,6 +123,12 @@ def _mounts(command: Command, place: Place) -> list[dict[str, Any]]:
         }
         for mount, source in zip(command.mounts, place.mount_sources, strict=True)
     ]
+
+
+def _check_target(target: str) -> None:
+    """Not every runtime refuses a mount over what it writes to itself."""
+    if posixpath.normpath(f"/{target.lstrip('/')}").split("/")[1] == "proc":
+        raise SpawnFailed(f"mount {target}", errno.EPERM, "a mount may not cover a part of /proc")
 
 
 def _sysctls(command: Command) -> dict[str, str]:

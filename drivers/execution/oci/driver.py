@@ -32,6 +32,7 @@ from drivers.execution.oci.launch import Call, Launched, launch, looked_after
 from drivers.execution.oci.namespaces import has_ended, open_namespaces
 from drivers.execution.oci.process import further_process
 from drivers.execution.oci.resources import make_update
+from drivers.execution.oci.root import check_mount_points
 from drivers.execution.oci.runtime import Runtime, find_runtime
 from drivers.execution.resources import Limits
 from drivers.execution.user import look_up
@@ -156,10 +157,14 @@ class OciExecution:
             raise
 
     def _configure(self, command: Command, bundle: Bundle, opened: ExitStack) -> dict[str, Any]:
-        """The container's configuration; blocking. Raises InvalidRequest, NotRunning."""
+        """The container's configuration; blocking.
+
+        Raises InvalidRequest, NotRunning, SpawnFailed.
+        """
         check_command(command)
         if len(command.mounts) + len(("root", "stdin", "stdout", "stderr")) > MAX_FDS:
             raise InvalidRequest(f"too many mounts: {len(command.mounts)}")
+        check_mount_points(command.root_fd)
         identity = look_up(command.root_fd, command.user, command.group_add)
         resolve = self._resolve_seccomp
         place = Place(

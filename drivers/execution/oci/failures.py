@@ -61,26 +61,33 @@ def explain(
     """
     message = message.removeprefix(f"{runtime} {verb} failed: ")
     words = _name_of_errno(message)
-    if _NOT_FOUND.search(message):
-        return CommandNotFound("exec", errno.ENOENT, _about_command(message, argv, words))
-    if _NOT_EXECUTABLE.search(message):
-        number = _ENDS_WITH.get(words, errno.EACCES)
-        return CommandNotExecutable("exec", number, _about_command(message, argv, words))
+    name = argv[0] if argv else ""
+    not_executable = _NOT_EXECUTABLE.search(message)
+    if _NOT_FOUND.search(message) or (not_executable and not name):
+        return CommandNotFound("exec", errno.ENOENT, _not_found(message, name))
+    if not_executable:
+        return CommandNotExecutable("exec", errno.EACCES, _not_executable(message, name))
     limit = _limit(message, rlimits)
     if limit:
         return LimitUnavailable(f"{limit} cannot be set: {runtime} {verb}: {message}")
     return SpawnFailed(f"{runtime} {verb}", _ENDS_WITH.get(words, 0), message)
 
 
-def _about_command(message: str, argv: tuple[str, ...], words: str) -> str:
-    """Docker's words, whichever the runtime's are."""
-    name = argv[0] if argv else ""
-    at = message.find("exec: ")
-    if at >= 0:
-        return message[at:]
-    if "/" not in name and words == "no such file or directory":
+def _not_found(message: str, name: str) -> str:
+    """Docker's words, which are runc's, whichever the runtime's are."""
+    words = f"stat {name}: no such file or directory"
+    if "/" not in name:
         words = "executable file not found in $PATH"
-    return f'exec: "{name}": {words}'
+    return _words_of_runc(message) or f'exec: "{name}": {words}'
+
+
+def _not_executable(message: str, name: str) -> str:
+    return _words_of_runc(message) or f'exec: "{name}": permission denied'
+
+
+def _words_of_runc(message: str) -> str:
+    _, about, words = message.partition("exec: ")
+    return about + words
 
 
 def _limit(message: str, rlimits: dict[int, str]) -> str:

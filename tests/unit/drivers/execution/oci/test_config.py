@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from drivers.errors import InvalidRequest
+from drivers.errors import InvalidRequest, SpawnFailed
 from drivers.execution.base import (
     Command,
     Device,
@@ -111,6 +111,13 @@ def test_mounts_come_after_the_kernels_in_their_order() -> None:
         ("/b/mounts/1", "/a"),
     ]
     assert {m["type"] for m in own} == {"bind"}
+
+
+@pytest.mark.parametrize("target", ["/proc", "/proc/sys", "//proc/../proc/self/attr", "/x/../proc"])
+def test_a_mount_over_proc_is_refused(target: str) -> None:
+    command = replace(_COMMAND, mounts=(MountAt(fd=3, target=target),))
+    with pytest.raises(SpawnFailed, match="a mount may not cover a part of /proc"):
+        _config(command, place=replace(_PLACE, mount_sources=("/b/mounts/0",)))
 
 
 @pytest.mark.parametrize(("writable", "access"), [(False, "ro"), (True, "rw")])

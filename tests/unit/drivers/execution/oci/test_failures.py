@@ -47,7 +47,7 @@ def _explain(message: str, *argv: str) -> DriverError:
             "executable file `/x/nope` not found in $PATH: No such file or directory",
             ("/x/nope",),
             CommandNotFound,
-            'exec: "/x/nope": no such file or directory',
+            'exec: "/x/nope": stat /x/nope: no such file or directory',
         ),
         (
             _STARTING + 'exec: "/etc/passwd": permission denied',
@@ -66,6 +66,18 @@ def _explain(message: str, *argv: str) -> DriverError:
             ("/etc/passwd",),
             CommandNotExecutable,
             'exec: "/etc/passwd": permission denied',
+        ),
+        (
+            "open executable: Operation not permitted",
+            ("/bin",),
+            CommandNotExecutable,
+            'exec: "/bin": permission denied',
+        ),
+        (
+            "open executable: Operation not permitted",
+            ("",),
+            CommandNotFound,
+            'exec: "": executable file not found in $PATH',
         ),
     ],
 )
