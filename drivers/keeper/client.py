@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from signal import SIGKILL
 from typing import Any
 
@@ -23,7 +23,8 @@ from drivers.errors import (
     SpawnFailed,
 )
 from drivers.keeper import launch, protocol
-from drivers.keeper.protocol import HostPlan, Plan
+from drivers.keeper.plan import HostPlan, Words
+from drivers.keeper.protocol import Plan
 
 END_S = 10.0  # the keeper kills and reaps what is left within this
 
@@ -79,11 +80,13 @@ class Keeper:
         Raises SpawnFailed or one of its kinds when the process that failed has been reaped.
         Cancelled, it kills the process and reaps it.
         """
-        return await self._execute("spawn", key, plan, fds)
+        request = {"op": "spawn", "plan": protocol.plan_to_json(plan)}
+        return await self._execute(request, key, fds)
 
-    async def spawn_host(self, key: str, plan: HostPlan, fds: list[int]) -> Spawned:
+    async def spawn_host(self, key: str, plan: HostPlan, words: Words, fds: list[int]) -> Spawned:
         """Execute a program of the host's; else as `spawn`."""
-        return await self._execute("spawn_host", key, plan, fds)
+        request = {"op": "spawn_host", "plan": asdict(plan), "words": asdict(words)}
+        return await self._execute(request, key, fds)
 
     async def adopt(self, key: str, pid: int, kept: tuple[int, ...] = ()) -> Spawned:
         """Watch an orphan that a child of the keeper has left to it; `wait` must follow.
@@ -100,10 +103,8 @@ class Keeper:
             raise
         return _spawned(message, reply.fds)
 
-    async def _execute(
-        self, operation: str, key: str, plan: Plan | HostPlan, fds: list[int]
-    ) -> Spawned:
-        request = {"op": operation, "key": key, "plan": protocol.plan_to_json(plan)}
+    async def _execute(self, request: dict[str, Any], key: str, fds: list[int]) -> Spawned:
+        request = {**request, "key": key}
         self._ends[key] = _Awaited()
         try:
             async with self._asked(request, fds) as reply:

@@ -6,7 +6,7 @@ import fcntl
 import os
 import signal
 
-from drivers.keeper.protocol import HostPlan
+from drivers.keeper.plan import HostPlan, Words
 from drivers.keeper.step import step
 from drivers.kernel import mount as m
 from drivers.kernel import process as p
@@ -15,7 +15,7 @@ _FIRST_NOT_STANDARD = 3
 _ALL_PRIVATE = m.MS.REC | m.MS.PRIVATE
 
 
-def become_host_process(plan: HostPlan, fds: list[int], report_fd: int) -> None:
+def become_host_process(plan: HostPlan, words: Words, fds: list[int], report_fd: int) -> None:
     """Set up what the plan says and execute the program; returns only by raising StepFailed."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.setsid()
@@ -35,6 +35,6 @@ def become_host_process(plan: HostPlan, fds: list[int], report_fd: int) -> None:
         p.close_range(report_fd + 1)
     with step(f"change to working directory {plan.cwd}"):
         os.chdir(plan.cwd)
-    env = dict(item.partition("=")[::2] for item in plan.env)
-    with step("execute"):
-        os.execve(plan.argv[0], plan.argv, env)
+    env = dict(item.partition("=")[::2] for item in words.env)
+    with step("exec"):
+        os.execve(words.argv[0], words.argv, env)

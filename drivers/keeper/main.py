@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 from drivers.keeper import protocol
 from drivers.keeper.child import Descriptors, become_container
 from drivers.keeper.host_process import become_host_process
+from drivers.keeper.plan import HostPlan, Words
 from drivers.keeper.protocol import Failure, Plan
 from drivers.keeper.step import StepFailed
 from drivers.kernel import process as p
@@ -91,7 +92,7 @@ class Keeper:
             case "spawn":
                 self._spawn(request["n"], request["key"], request["plan"], fds)
             case "spawn_host":
-                self._spawn_host(request["n"], request["key"], request["plan"], fds)
+                self._spawn_host(request, fds)
             case "adopt":
                 self._adopt(request["n"], request["key"], request["pid"], tuple(fds))
             case "signal":
@@ -137,8 +138,9 @@ class Keeper:
             for fd in set(fds) - set(named.kept):
                 os.close(fd)
 
-    def _spawn_host(self, number: int, key: str, data: dict[str, Any], fds: list[int]) -> None:
-        plan = protocol.HostPlan(**data)
+    def _spawn_host(self, request: dict[str, Any], fds: list[int]) -> None:
+        number, key = request["n"], request["key"]
+        plan, words = HostPlan(**request["plan"]), Words(**request["words"])
         report, child_report = os.pipe2(os.O_CLOEXEC)
         try:
             pid, pidfd = p.clone3(p.CLONE(0), exit_signal=signal.SIGCHLD)
@@ -147,7 +149,9 @@ class Keeper:
             self._answer(number, Failure("step", "clone3", error.errno or 0, ""))
         else:
             if pid == 0:
-                _in_child(partial(become_host_process, plan, fds, child_report), child_report)
+                _in_child(
+                    partial(become_host_process, plan, words, fds, child_report), child_report
+                )
             self._watch(Child(key, number, pid, pidfd, _start_time_ticks(pid), (), report))
         finally:
             for fd in (child_report, *fds):

@@ -7,7 +7,7 @@ which is then the first descriptor, and the packet holds `{"in_memfd": true}`.
 The daemon asks; where there is a number the answer repeats it:
 
     {"op": "spawn", "n": 1, "key": K, "plan": PLAN}   fds as PLAN counts them
-    {"op": "spawn_host", "n": 5, "key": K, "plan": HOSTPLAN}   a process of the host's, no container
+    {"op": "spawn_host", "n": 5, "key": K, "plan": ..}   a process of the host's, no container
     {"op": "adopt", "n": 6, "key": K, "pid": P}       an orphan that is the keeper's now
     {"op": "signal", "n": 2, "key": K, "signal": 9}   also while it is still being set up
     {"op": "list", "n": 3}
@@ -31,7 +31,7 @@ import json
 import os
 import socket
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 VERSION = 1
@@ -75,21 +75,6 @@ class Plan:
     kept_pipes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostPlan:
-    """A process of the host's, such as a container runtime: in a session of its own, fds 0 to 2.
-
-    The descriptors come in this order: stdin, stdout, stderr, and a detached mount for each of
-    `mount_targets`, paths of the host where they are attached in a private mount namespace.
-    """
-
-    argv: list[str]  # the first is the program's path
-    env: list[str]
-    cwd: str = "/"
-    mount_targets: list[str] = field(default_factory=list)
-    private_mounts: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class Failure:
     """Why an operation failed.
@@ -103,7 +88,7 @@ class Failure:
     detail: str
 
 
-def plan_to_json(plan: Plan | HostPlan) -> dict[str, Any]:
+def plan_to_json(plan: Plan) -> dict[str, Any]:
     """The plan as an object of JSON."""
     return asdict(plan)
 

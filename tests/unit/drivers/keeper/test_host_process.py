@@ -12,7 +12,7 @@ import trio
 
 from drivers.errors import SpawnFailed
 from drivers.keeper.client import Keeper, Spawned, open_keeper
-from drivers.keeper.protocol import HostPlan
+from drivers.keeper.plan import HostPlan, Words
 from drivers.kernel import mount
 from tests.cancel import cancel_everywhere
 from tests.host import mounts
@@ -29,8 +29,8 @@ def null() -> Iterator[int]:
     os.close(fd)
 
 
-def _shell(*arguments: str) -> HostPlan:
-    return HostPlan(argv=["/bin/sh", "-c", *arguments], env=_ENV)
+def _shell(*arguments: str) -> Words:
+    return Words(argv=["/bin/sh", "-c", *arguments], env=_ENV)
 
 
 async def _code(keeper: Keeper, key: str, spawned: Spawned) -> int:
@@ -45,9 +45,9 @@ async def test_a_program_of_the_host_has_three_descriptors_and_its_own_session(
 ) -> None:
     script = f"ls /proc/self/fd >{tmp_path}/fds; cut -d' ' -f6 /proc/$$/stat; pwd; exit 5"
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    plan = HostPlan(argv=["/bin/sh", "-c", script], env=_ENV, cwd="/usr")
+    plan = HostPlan(cwd="/usr")
     async with open_keeper() as keeper:
-        spawned = await keeper.spawn_host("h", plan, [null, writer, null])
+        spawned = await keeper.spawn_host("h", plan, _shell(script), [null, writer, null])
         os.close(writer)
         assert await _code(keeper, "h", spawned) == 5
         assert await keeper.kept() == {}
@@ -64,14 +64,10 @@ async def test_its_mounts_are_its_own_and_go_with_it(null: int, tmp_path: Path) 
     (source / "file").touch()
     before = mounts()
     tree = mount.open_tree_clone(str(source))
-    plan = HostPlan(
-        argv=["/bin/sh", "-c", f"test -e {target}/file"],
-        env=_ENV,
-        mount_targets=[str(target)],
-        private_mounts=True,
-    )
+    plan = HostPlan(mount_targets=[str(target)], private_mounts=True)
+    look = _shell(f"test -e {target}/file")
     async with open_keeper() as keeper:
-        spawned = await keeper.spawn_host("h", plan, [null, null, null, tree])
+        spawned = await keeper.spawn_host("h", plan, look, [null, null, null, tree])
         os.close(tree)
         assert mounts() == before
         assert await _code(keeper, "h", spawned) == 0
@@ -80,8 +76,8 @@ async def test_its_mounts_are_its_own_and_go_with_it(null: int, tmp_path: Path) 
 
 async def test_a_program_that_is_not_there_is_told(null: int) -> None:
     async with open_keeper() as keeper:
-        with pytest.raises(SpawnFailed, match="execute: ENOENT"):
-            await keeper.spawn_host("h", HostPlan(argv=["/nope"], env=[]), [null] * 3)
+        with pytest.raises(SpawnFailed, match="exec: ENOENT"):
+            await keeper.spawn_host("h", HostPlan(), Words(argv=["/nope"], env=[]), [null] * 3)
         assert await keeper.kept() == {}
 
 
@@ -93,8 +89,8 @@ async def test_an_orphan_is_adopted_while_it_runs_and_after_its_end(
     life = "exit 7" if ended_before else "trap 'exit 7' TERM; echo; while :; do sleep 0.01; done"
     reader, writer = os.pipe2(os.O_CLOEXEC)
     async with open_keeper() as keeper:
-        plan = _shell(_ORPHAN, "-", str(file), life)
-        parent = await keeper.spawn_host("h", plan, [null, writer, null])
+        words = _shell(_ORPHAN, "-", str(file), life)
+        parent = await keeper.spawn_host("h", HostPlan(), words, [null, writer, null])
         os.close(writer)
         assert await _code(keeper, "h", parent) == 0
         await trio.to_thread.run_sync(os.read, reader, 1)  # its trap is set, or it has ended
@@ -122,7 +118,7 @@ async def test_cancelled_at_any_step_nothing_of_a_program_is_left(null: int) -> 
     async with open_keeper() as keeper:
 
         async def work() -> None:
-            spawned = await keeper.spawn_host("h", _shell("exit 3"), [null] * 3)
+            spawned = await keeper.spawn_host("h", HostPlan(), _shell("exit 3"), [null] * 3)
             with trio.CancelScope(shield=True):
                 assert await _code(keeper, "h", spawned) == 3
 
