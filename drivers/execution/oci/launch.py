@@ -15,7 +15,7 @@ from drivers.execution.base import Pipes
 from drivers.execution.oci.bundle import Bundle, Console, Job
 from drivers.execution.oci.runtime import ENVIRONMENT, Runtime
 from drivers.keeper.client import Keeper, Spawned
-from drivers.keeper.protocol import HostPlan
+from drivers.keeper.plan import HostPlan, Words
 
 LAUNCH_S = 60.0  # a runtime that takes longer hangs
 RELEASE_S = 20.0
@@ -72,15 +72,15 @@ async def launch(keeper: Keeper, runtime: Runtime, call: Call) -> Launched:
 
 async def _run_to_end(keeper: Keeper, runtime: Runtime, call: Call, opened: ExitStack) -> None:
     plan = HostPlan(
-        argv=call.arguments,
-        env=[f"{name}={value}" for name, value in ENVIRONMENT.items()],
         cwd=str(call.bundle.directory),
         mount_targets=[target for _, target in call.mounts],
         private_mounts=bool(call.mounts),
     )
+    env = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
+    words = Words(argv=call.arguments, env=env)
     name = f"{call.key}/{call.verb}"
     fds = [*_streams(call, opened), *(fd for fd, _ in call.mounts)]
-    spawned = await keeper.spawn_host(name, plan, fds)
+    spawned = await keeper.spawn_host(name, plan, words, fds)
     opened.callback(os.close, spawned.pidfd)
     async with looked_after(keeper, name, spawned, lambda: None):
         end = await keeper.wait(name)
