@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import trio
 
-from drivers.errors import DriverError
+from drivers.errors import DriverError, SpawnFailed
 from drivers.execution.base import Pipes
 from drivers.execution.oci.bundle import Bundle, Console, Job
 from drivers.execution.oci.runtime import ENVIRONMENT, Runtime
@@ -80,7 +80,10 @@ async def _run_to_end(keeper: Keeper, runtime: Runtime, call: Call, opened: Exit
     words = Words(argv=call.arguments, env=env)
     name = f"{call.key}/{call.verb}"
     fds = [*_streams(call, opened), *(fd for fd, _ in call.mounts)]
-    spawned = await keeper.spawn_host(name, plan, words, fds)
+    try:
+        spawned = await keeper.spawn_host(name, plan, words, fds)
+    except SpawnFailed as error:  # the runtime's own, not that of the container's command
+        raise SpawnFailed(f"{runtime.name} {call.verb}", error.errno, str(error)) from error
     opened.callback(os.close, spawned.pidfd)
     async with looked_after(keeper, name, spawned, lambda: None):
         end = await keeper.wait(name)

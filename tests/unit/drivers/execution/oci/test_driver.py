@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -519,4 +520,13 @@ async def test_a_runtime_that_is_not_there_is_told(tmp_path: Path) -> None:
 async def test_a_runtime_that_fails_without_a_word_is_told(tmp_path: Path) -> None:
     async with _open_box(lambda _: "/bin/false", tmp_path) as box:
         with _raises(SpawnFailed, "false create: it failed and said nothing"):
+            await box.run("true")
+
+
+async def test_a_runtime_that_has_gone_is_not_taken_for_a_missing_command(tmp_path: Path) -> None:
+    program = tmp_path / "runtime"
+    shutil.copy("/bin/true", program)
+    async with _open_box(lambda _: str(program), tmp_path) as box:
+        program.unlink()
+        with _raises(SpawnFailed, "runtime create: ENOENT"):
             await box.run("true")
