@@ -118,13 +118,17 @@ class KeeperLost(DriverError):
 
 
 class SpawnFailed(DriverError):
-    """A step between clone and exec failed; `step` is its name, `errno` the kernel's answer."""
+    """A step between clone and exec failed; `step` is its name, `errno` the kernel's answer.
+
+    An errno of 0 is one that is not known, as when another program met it.
+    """
 
     exit_code = 128
 
     def __init__(self, step: str, errno: int, detail: str = "") -> None:
         name = errno_names.errorcode.get(errno, str(errno))
-        super().__init__(f"{step}: {name}" + (f" ({detail})" if detail else ""))
+        words = f"{name} ({detail})" if detail and errno else detail or name
+        super().__init__(f"{step}: {words}")
         self.step = step
         self.errno = errno
         self.detail = detail

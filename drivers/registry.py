@@ -20,7 +20,10 @@ Kind = Literal["execution", "storage", "log", "network"]
 
 # In the order in which drivers are tried and shown.
 BUILT_IN: Mapping[Kind, Mapping[str, str]] = {
-    "execution": {"native": "drivers.execution.native:open_driver"},
+    "execution": {
+        "native": "drivers.execution.native:open_driver",
+        "oci": "drivers.execution.oci.driver:open_driver",
+    },
     "storage": {
         "overlay": "drivers.storage.overlay:open_driver",
         "vfs": "drivers.storage.vfs:open_driver",

@@ -18,6 +18,14 @@ DEFAULT_FILE = Path("/etc/creche/creche.toml")
 VERSION = "0.1.0"
 
 
+class RuntimeTable(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"
+):
+    """[runtimes.NAME]"""
+
+    path: str
+
+
 class DaemonConfig(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"
 ):
@@ -28,7 +36,9 @@ class DaemonConfig(
     socket: str = ""  # RUN-DIR/creche.sock if empty
     socket_group: str = ""  # may use the socket besides root
     units: str = "/etc/creche/containers.d"
-    exec_driver: str = "native"
+    exec_driver: str = "native"  # a driver, or a runtime's name
+    exec_opt: dict[str, str] = {}
+    runtimes: dict[str, RuntimeTable] = {}  # OCI runtimes besides those found in PATH
     storage_driver: str = ""  # by what is there and what works if empty
     storage_opt: dict[str, str] = {}
     log_driver: str = "json-file"
@@ -71,7 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--socket", metavar="PATH", help="the control socket (default RUN-DIR/creche.sock)")
     add("--socket-group", metavar="GROUP", help="a group that may use the socket besides root")
     add("--units", metavar="DIR", help=f"unit files, *.toml (default {default.units})")
-    add("--exec-driver", metavar="NAME", help=f"default {default.exec_driver}")
+    add(
+        "--exec-driver",
+        metavar="NAME",
+        help=f"native, oci, runc ... (default {default.exec_driver})",
+    )
+    add("--exec-opt", metavar="KEY=VALUE", action="append", help="of it: runtime=PATH for oci")
     add("--storage-driver", metavar="NAME", help="default: by the data there, else what works")
     add("--storage-opt", metavar="KEY=VALUE", action="append", help="of the storage driver")
     add("--log-driver", metavar="NAME", help=f"default {default.log_driver}")
@@ -98,6 +113,9 @@ def parse_arguments(arguments: list[str]) -> Invocation:
             key = name.replace("_", "-")
             data[key] = _pairs(key, value) if isinstance(value, list) else value
     config = msgspec.convert(data, DaemonConfig)
+    for name, runtime in config.runtimes.items():
+        if not runtime.path.startswith("/"):
+            raise ConfigError(f"runtimes.{name}.path: {runtime.path!r} is not an absolute path")
     if not config.cgroup_parent.startswith("/") or ".." in config.cgroup_parent.split("/"):
         raise ConfigError(f"cgroup-parent: {config.cgroup_parent!r} is not an absolute path")
     return Invocation(config=config, action="check" if check else "doctor" if doctor else "serve")

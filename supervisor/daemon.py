@@ -18,7 +18,6 @@ import trio
 from drivers import registry
 from drivers.errors import ConfigError, CrecheError, Unsupported, from_os_error, leaves
 from drivers.execution import cgroup
-from drivers.execution.native import NativeExecution
 from drivers.keeper.client import open_keeper
 from drivers.log.base import LogContext, LogDriver
 from supervisor import log
@@ -30,6 +29,7 @@ from supervisor.events import EventHub
 from supervisor.images.store import open_store as open_images
 from supervisor.manager import Manager
 from supervisor.run import Drivers
+from supervisor.runtimes import open_executions
 from supervisor.shutdown import Shutdown
 from supervisor.spec import LogConfig
 from supervisor.store import open_store
@@ -167,12 +167,10 @@ async def _open_drivers(config: DaemonConfig, held: AsyncExitStack) -> Drivers:
     )
     held.push_async_callback(storage.cleanup)
     keeper = await held.enter_async_context(open_keeper())
-    execution: NativeExecution = registry.load("execution", config.exec_driver)(
-        keeper, config.cgroup_parent
-    )
-    held.push_async_callback(execution.close)
+    execution, runtime_paths = await open_executions(config, keeper, held)
     return Drivers(
-        execution={config.exec_driver: execution},
+        execution=execution,
+        runtime_paths=runtime_paths,
         storage=storage,
         network={name: registry.load("network", name)() for name in registry.names("network")},
         open_log=open_log,

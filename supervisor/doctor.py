@@ -23,7 +23,7 @@ from drivers.errors import (
     leaves,
 )
 from drivers.execution import cgroup, seccomp
-from drivers.execution.base import Command, ExecutionDriver, Pipes
+from drivers.execution.base import Command, Pipes
 from drivers.keeper.client import open_keeper
 from drivers.kernel import mount
 from drivers.kernel.capabilities import NUMBER_OF
@@ -31,6 +31,7 @@ from drivers.log.base import Batch, LogContext
 from drivers.registry import Kind
 from supervisor.config import DaemonConfig
 from supervisor.init import find_init
+from supervisor.runtimes import OCI, Choice, installed_runtimes, open_execution
 
 OLDEST_KERNEL = (5, 14)
 # What the daemon and the keeper themselves need, besides what containers are given.
@@ -77,12 +78,19 @@ async def examine(root: Path) -> Report:
     directory = await trio.to_thread.run_sync(_make_place, root)
     try:
         for kind, attempt in _ATTEMPTS.items():
-            for name in registry.names(kind):
+            for name in _names(kind):
                 findings.append(await _tried(kind, name, attempt, directory))
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(shutil.rmtree, directory)
     return Report(host=_host(directory.parent), findings=findings, usable=_usable(findings))
+
+
+def _names(kind: Kind) -> list[str]:
+    """The drivers of a kind; of `oci`, the runtimes that are installed, if any is."""
+    names = registry.names(kind)
+    installed = list(installed_runtimes()) if kind == "execution" else []
+    return [name for name in names if name != OCI or not installed] + installed
 
 
 def _make_place(root: Path) -> Path:
@@ -213,12 +221,20 @@ async def _tried(
 
 async def _try_execution(name: str, directory: Path) -> None:
     """Start what is not there: that it is missed proves every step before."""
-    root_fd = await trio.to_thread.run_sync(mount.open_tree_clone, str(directory))
+    root = directory / "root"
+    root.mkdir()
+    root_fd = await trio.to_thread.run_sync(mount.open_tree_clone, str(root))
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    path = installed_runtimes().get(name)
+    options = {"runtime": path} if path else {}
+    choice = Choice(driver=OCI if path else name, options=options)
     try:
         async with open_keeper() as keeper:
-            driver: ExecutionDriver = registry.load("execution", name)(
-                keeper, f"/creche-doctor-{os.getpid()}"
+            driver = open_execution(
+                choice,
+                keeper,
+                cgroup_parent=f"/creche-doctor-{os.getpid()}",
+                directory=directory / "run",
             )
             command = Command(key="doctor", root_fd=root_fd, argv=(_MISSING_COMMAND,), env=())
             try:
@@ -226,7 +242,7 @@ async def _try_execution(name: str, directory: Path) -> None:
             except CommandNotFound:
                 return
             finally:
-                await driver.close()  # type: ignore[attr-defined]
+                await driver.close()
     finally:
         os.close(null)
         os.close(root_fd)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -40,6 +40,7 @@ class Drivers:
     network: Mapping[str, NetworkDriver]
     open_log: OpenLogDriver
     check_log: Callable[[str, Mapping[str, str]], None]  # a driver's name and its options
+    runtime_paths: Mapping[str, str] = field(default_factory=dict)  # of execution drivers
 
     def execution_of(self, spec: ContainerSpec) -> ExecutionDriver:
         """The execution driver that `spec` names, or the default."""

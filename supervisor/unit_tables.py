@@ -82,6 +82,7 @@ class UnitTable(Table, frozen=True, kw_only=True):
     tmpfs: list[str] = []
     limits: LimitsTable = LimitsTable()
     network: str = "none"
+    execution: str = ""
     read_only: bool = False
     no_new_privs: bool = True
     privileged: bool = False

@@ -179,6 +179,7 @@ def _spec(table: UnitTable) -> ContainerSpec:
         mounts=tuple(_mounts(table)),
         limits=_limits(table.limits),
         network=table.network,
+        execution=table.execution,
         read_only=table.read_only,
         isolation=_isolation(table),
         oom_score_adj=table.oom_score_adj,

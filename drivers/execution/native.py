@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import trio
 
@@ -216,6 +217,16 @@ def _exit_status(end: Exit, *, oom_killed: bool) -> ExitStatus:
     )
 
 
-def open_driver(keeper: Keeper, cgroup_parent: str) -> NativeExecution:
-    """The driver for this host's control groups, containers living below `cgroup_parent`."""
+def open_driver(
+    keeper: Keeper,
+    cgroup_parent: str,
+    directory: Path | None = None,
+    options: Mapping[str, str] | None = None,
+) -> NativeExecution:
+    """The driver for this host's control groups, containers living below `cgroup_parent`.
+
+    It has no files, and no options: raises InvalidRequest naming one that is given.
+    """
+    for name in options or ():
+        raise InvalidRequest(f"unknown exec-opt {name!r}: native has none")
     return NativeExecution(keeper, cgroup.detect(), cgroup_parent)

@@ -66,6 +66,7 @@ def _host_config(args: Namespace) -> dict[str, Any]:
         "NanoCpus": nano_cpus(args.cpus),
         "PidsLimit": args.pids_limit,
         "OomScoreAdj": args.oom_score_adj,
+        "Runtime": args.runtime,
         "ShmSize": size("--shm-size", args.shm_size),
         "ReadonlyRootfs": args.read_only,
         **isolation_config(args),

@@ -17,6 +17,7 @@ from drivers.execution.base import Command, ExecutionDriver, ExitStatus, Pipes, 
 from drivers.kernel import mount
 from tests.fakes.execution import FakeExecution, exits, fails, runs_forever
 from tests.native import ENV, open_native
+from tests.oci import crun, open_oci, runc
 from tests.rootfs import make_busybox_root
 
 # What the suite runs: commands of a busybox root, and scripts of the fake under the same names.
@@ -105,6 +106,18 @@ async def _open_native(path: Path) -> AsyncIterator[Rig]:
 
 
 @contextlib.asynccontextmanager
+async def _open_runc(path: Path) -> AsyncIterator[Rig]:
+    async with open_oci(path, runc) as (driver, _):
+        yield Rig(driver, make_busybox_root(path / "root"))
+
+
+@contextlib.asynccontextmanager
+async def _open_crun(path: Path) -> AsyncIterator[Rig]:
+    async with open_oci(path, crun) as (driver, _):
+        yield Rig(driver, make_busybox_root(path / "root"))
+
+
+@contextlib.asynccontextmanager
 async def _open_fake(path: Path) -> AsyncIterator[Rig]:
     driver = FakeExecution(_SCRIPTS)
     yield Rig(driver, path)
@@ -113,5 +126,7 @@ async def _open_fake(path: Path) -> AsyncIterator[Rig]:
 
 ROWS = (
     Row(name="native", open=_open_native),
+    Row(name="oci", open=_open_runc),
+    Row(name="oci with crun", open=_open_crun),
     Row(name="fake", open=_open_fake, lacks=frozenset({"users", "usage"})),
 )

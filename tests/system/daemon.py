@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,6 +24,7 @@ class Daemon:
     cgroup_parent: str
     storage: str = ""
     root_size: str = ""  # the root is then a tmpfs of this size, in a mount namespace of its own
+    options: list[str] = field(default_factory=list)  # more of them
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -48,6 +49,7 @@ class Daemon:
             *("--units", self.units_dir, "--cgroup-parent", self.cgroup_parent),
             *("--log-level", "debug"),
             *(("--storage-driver", self.storage) if self.storage else ()),
+            *self.options,
         ]
         with open(log_file, "ab") as log:
             self.process = subprocess.Popen(

@@ -54,6 +54,7 @@ def _add_identity(parser: Parser) -> None:
     )
     add("--stop-signal", metavar="SIGNAL", default="", help="default TERM, or the image's")
     add("--stop-timeout", metavar="S", type=int, help="seconds until it is killed")
+    add("--runtime", metavar="NAME", default="", help="native, runc ... (default: the daemon's)")
     add("--log-driver", metavar="NAME", default="", help="default: the daemon's")
     _many(parser, "--log-opt", metavar="NAME=VALUE", help="an option of the log driver")
 

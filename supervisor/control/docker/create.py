@@ -139,7 +139,7 @@ def spec_of(body: CreateBody, *, name: str) -> ContainerSpec:
         restart=_restart(host),
         auto_remove=host.auto_remove,
         log=_log(host),
-        execution="" if host.runtime == "runc" else host.runtime,
+        execution=host.runtime,
     )
 
 

@@ -162,7 +162,7 @@ async def info(control: Control, request: Request) -> Answer:
             "DockerRootDir": str(control.config.root),
             "Name": facts.name,
             "ServerVersion": VERSION,
-            "Runtimes": {name: {"path": name} for name in names},
+            "Runtimes": {n: {"path": manager.drivers.runtime_paths.get(n, n)} for n in names},
             "DefaultRuntime": names[0],
             "Swarm": {"LocalNodeState": "inactive"},
             "LiveRestoreEnabled": False,

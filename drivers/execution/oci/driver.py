@@ -1,0 +1,374 @@
+"""Containers made by a runtime of the Open Container Initiative: runc, crun, youki, runsc."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from drivers.errors import (
+    AlreadyExists,
+    Conflict,
+    DriverError,
+    InvalidRequest,
+    NotRunning,
+)
+from drivers.execution import cgroup
+from drivers.execution.base import Command, ExitStatus, Info, Pipes, Process, Started
+from drivers.execution.cgroup import ControlGroup, Hierarchy
+from drivers.execution.checks import check_command, check_key, check_process
+from drivers.execution.ends import exit_status
+from drivers.execution.oci.bundle import Bundle, Job, make_directory
+from drivers.execution.oci.config import Place, make_config
+from drivers.execution.oci.groups import can_limit_swap, every_mount
+from drivers.execution.oci.launch import Call, Launched, launch, looked_after
+from drivers.execution.oci.namespaces import has_ended, open_namespaces
+from drivers.execution.oci.process import further_process
+from drivers.execution.oci.resources import make_update
+from drivers.execution.oci.root import check_mount_points
+from drivers.execution.oci.runtime import Runtime, find_runtime
+from drivers.execution.resources import Limits
+from drivers.execution.user import look_up
+from drivers.keeper.client import Keeper
+from drivers.keeper.protocol import MAX_FDS
+from drivers.kernel.process import last_capability
+
+DEFAULT_RUNTIME = "runc"
+DEFAULT_DIRECTORY = Path("/run/creche/oci")
+DELETE_S = 20.0
+
+# The specification's `linux.seccomp` for a command; None is no filter.
+ResolveSeccomp = Callable[[Command], Mapping[str, Any] | None]
+
+
+@dataclass(slots=True)
+class _Live:
+    """What is known of a container between its start and its end."""
+
+    command: Command  # its descriptors are closed
+    bundle: Bundle
+    group: ControlGroup
+    launched: Launched
+    limits: Limits
+    paused: bool = False
+
+    @property
+    def pid(self) -> int:
+        return self.launched.spawned.pid
+
+    @property
+    def pidfd(self) -> int:
+        return self.launched.pidfd
+
+
+class OciExecution:
+    """Has a runtime make each container; its processes are the keeper's children all the same.
+
+    A start costs what the runtime costs, some 60 ms with runc. The runtime sees the container's
+    mounts in a mount namespace of its own, so that nothing is ever mounted on the host.
+    """
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        runtime: Runtime,
+        hierarchy: Hierarchy,
+        *,
+        cgroup_parent: str,
+        bundles: Path,
+        resolve_seccomp: ResolveSeccomp | None = None,
+    ) -> None:
+        self.name = runtime.name
+        self._keeper = keeper
+        self._runtime = runtime
+        self._hierarchy = every_mount(hierarchy)
+        self._parent = cgroup_parent
+        self._bundles = bundles
+        self._resolve_seccomp = resolve_seccomp
+        self._last_capability = last_capability()
+        self._live: dict[str, _Live | None] = {}  # None while it is being started
+        self._numbers = itertools.count(1)
+
+    async def run(
+        self,
+        command: Command,
+        pipes: Pipes,
+        *,
+        task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
+    ) -> ExitStatus:
+        key = command.key
+        if key in self._live:
+            raise AlreadyExists(f"container {key} is running")
+        check_key(key)
+        self._live[key] = None
+        with ExitStack() as known:  # the pidfd is closed at the very end: `kill` uses it until then
+            known.callback(self._live.pop, key)
+            async with AsyncExitStack() as held:
+                live, job = await self._create(command, pipes, held)
+                known.callback(os.close, live.pidfd)
+                async with looked_after(self._keeper, key, live.launched.spawned, live.group.kill):
+                    await self._start(live, job)
+                    self._live[key] = live
+                    task_status.started(_started(live.launched))
+                    end = await self._keeper.wait(key)
+                return exit_status(end, oom_killed=live.group.oom_kills() > 0)
+
+    async def _create(
+        self, command: Command, pipes: Pipes, held: AsyncExitStack
+    ) -> tuple[_Live, Job]:
+        """The container, its process waiting for its start; `held` removes it."""
+        bundle = Bundle(self._bundles / command.key)
+        with ExitStack() as opened:
+            config = await trio.to_thread.run_sync(self._configure, command, bundle, opened)
+            held.push_async_callback(self._remove, command.key)
+            job = await trio.to_thread.run_sync(_fill, bundle, command, config)
+            terminal = command.terminal is not None
+            points = [bundle.rootfs, *bundle.mount_points(command.mounts)]
+            fds = [command.root_fd, *(mount.fd for mount in command.mounts)]
+            call = Call(
+                key=command.key,
+                verb="create",
+                arguments=self._runtime.create(bundle, job, command.key, terminal=terminal),
+                argv=command.argv,
+                bundle=bundle,
+                job=job,
+                pipes=pipes,
+                terminal=terminal,
+                mounts=tuple(zip(fds, map(str, points), strict=True)),
+            )
+            launched = await launch(self._keeper, self._runtime, call)
+        group = self._group(command.key)
+        return _Live(command, bundle, group, launched, command.limits), job
+
+    async def _start(self, live: _Live, job: Job) -> None:
+        """Let the command run; the terminal is nobody's if it does not."""
+        try:
+            await self._runtime.start(job.log, live.command.key, live.command.argv)
+        except BaseException:
+            if live.launched.terminal_fd is not None:
+                os.close(live.launched.terminal_fd)
+            raise
+
+    def _configure(self, command: Command, bundle: Bundle, opened: ExitStack) -> dict[str, Any]:
+        """The container's configuration; blocking.
+
+        Raises InvalidRequest, NotRunning, SpawnFailed.
+        """
+        check_command(command)
+        if len(command.mounts) + len(("root", "stdin", "stdout", "stderr")) > MAX_FDS:
+            raise InvalidRequest(f"too many mounts: {len(command.mounts)}")
+        check_mount_points(command.root_fd)
+        identity = look_up(command.root_fd, command.user, command.group_add)
+        resolve = self._resolve_seccomp
+        place = Place(
+            cgroups_path=self._group(command.key).path,
+            rootfs=str(bundle.rootfs),
+            mount_sources=tuple(map(str, bundle.mount_points(command.mounts))),
+            namespace_paths=open_namespaces(command.namespaces, opened),
+            seccomp=resolve(command) if resolve is not None else None,
+            swap=can_limit_swap(self._hierarchy),
+            last_capability=self._last_capability,
+        )
+        return make_config(command, identity, place)
+
+    async def exec(
+        self,
+        process: Process,
+        pipes: Pipes,
+        *,
+        task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
+    ) -> ExitStatus:
+        live = self._of(process.key)
+        check_process(process)
+        if live.paused:
+            raise Conflict(f"container {process.key} is paused")
+        name = f"exec-{next(self._numbers)}"
+        async with AsyncExitStack() as held:
+            job = await trio.to_thread.run_sync(self._describe, live, process, name)
+            held.push_async_callback(_remove_job, job)
+            key = f"{process.key}/{name}"
+            launched = await self._launch_exec(live, process, pipes, job, key)
+            held.callback(os.close, launched.pidfd)
+            async with looked_after(self._keeper, key, launched.spawned, lambda: None):
+                task_status.started(_started(launched))
+                end = await self._keeper.wait(key)
+            return exit_status(end)
+
+    def _describe(self, live: _Live, process: Process, name: str) -> Job:
+        """A job with the description of one more process; blocking."""
+        try:
+            root = os.open(f"/proc/{live.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise NotRunning(f"container {process.key} is not running") from error
+        try:
+            if has_ended(live.pidfd):  # then the number may have been another's
+                raise NotRunning(f"container {process.key} is not running")
+            identity = look_up(root, process.user, process.group_add)
+        finally:
+            os.close(root)
+        described = further_process(
+            process, live.command, identity, last_capability=self._last_capability
+        )
+        job = live.bundle.job(name)
+        job.write_process(described)
+        return job
+
+    async def _launch_exec(
+        self, live: _Live, process: Process, pipes: Pipes, job: Job, key: str
+    ) -> Launched:
+        terminal = process.terminal is not None
+        call = Call(
+            key=key,
+            verb="exec",
+            arguments=self._runtime.exec(job, process.key, terminal=terminal),
+            argv=process.argv,
+            bundle=live.bundle,
+            job=job,
+            pipes=pipes,
+            terminal=terminal,
+        )
+        with self._alive(process.key, live):
+            return await launch(self._keeper, self._runtime, call)
+
+    async def kill(self, key: str, signum: signal.Signals | int) -> None:
+        try:
+            signal.pidfd_send_signal(self._of(key).pidfd, signum)
+        except ProcessLookupError as error:
+            raise NotRunning(f"container {key} is not running") from error
+        except OSError as error:
+            raise InvalidRequest(f"invalid signal: {signum}") from error
+
+    async def pause(self, key: str) -> None:
+        live = self._of(key)
+        if not live.paused:
+            with self._alive(key, live):
+                await self._runtime.pause(live.bundle.log("pause"), key)
+            live.paused = True
+
+    async def unpause(self, key: str) -> None:
+        live = self._of(key)
+        if live.paused:
+            with self._alive(key, live):
+                await self._runtime.resume(live.bundle.log("resume"), key)
+            live.paused = False
+
+    async def terminate(self, key: str) -> None:
+        live = self._of(key)
+        with suppress(ProcessLookupError):  # it has ended
+            signal.pidfd_send_signal(live.pidfd, signal.SIGKILL)
+        live.group.kill()
+
+    async def pids(self, key: str) -> list[int]:
+        return self._of(key).group.pids()
+
+    async def info(self, key: str) -> Info:
+        live = self._of(key)
+        ticks = live.launched.spawned.start_time_ticks
+        return Info(pid=live.pid, start_time_ticks=ticks, cgroup=live.group.path)
+
+    async def update(self, key: str, limits: Limits) -> None:
+        live = self._of(key)
+        swap = can_limit_swap(self._hierarchy)
+        resources = make_update(live.limits, limits, swap=swap)
+        with self._alive(key, live):
+            await self._runtime.update(live.bundle.log("update"), key, resources)
+        live.limits = limits
+
+    async def clean(self, key: str) -> None:
+        check_key(key)
+        if key not in self._live:
+            await self._remove(key)
+
+    async def leftovers(self) -> list[str]:
+        def look() -> set[str]:
+            return {*os.listdir(self._bundles), *self._runtime.known()}
+
+        there = await trio.to_thread.run_sync(look)
+        return sorted(there - self._live.keys())
+
+    async def close(self) -> None:
+        """Remove what the driver made for all containers together."""
+        cgroup.remove_parent(self._hierarchy, self._parent)
+
+    async def _remove(self, key: str) -> None:
+        """Remove all of a container: processes, the runtime's state, control group, bundle."""
+        group = self._group(key)
+        with trio.CancelScope(shield=True):  # each part is bounded
+            group.kill()
+            with trio.move_on_after(DELETE_S):
+                await self._runtime.delete(key)
+            await group.remove()
+            await trio.to_thread.run_sync(Bundle(self._bundles / key).remove)
+
+    @contextmanager
+    def _alive(self, key: str, live: _Live) -> Iterator[None]:
+        """A failure in the block is NotRunning if the container has ended meanwhile."""
+        try:
+            yield
+        except DriverError as error:
+            if self._live.get(key) is not live or has_ended(live.pidfd):
+                raise NotRunning(f"container {key} is not running") from error
+            raise
+
+    def _group(self, key: str) -> ControlGroup:
+        return ControlGroup(self._hierarchy, self._parent, key)
+
+    def _of(self, key: str) -> _Live:
+        live = self._live.get(key)
+        if live is None:
+            raise NotRunning(f"container {key} is not running")
+        return live
+
+
+def _fill(bundle: Bundle, command: Command, config: dict[str, Any]) -> Job:
+    """Make the bundle on disk; blocking."""
+    bundle.make(command.mounts)
+    bundle.write_config(config)
+    return bundle.job("create")
+
+
+def _started(launched: Launched) -> Started:
+    return Started(
+        pid=launched.spawned.pid,
+        start_time_ticks=launched.spawned.start_time_ticks,
+        terminal_fd=launched.terminal_fd,
+    )
+
+
+async def _remove_job(job: Job) -> None:
+    with trio.CancelScope(shield=True):
+        await trio.to_thread.run_sync(job.remove)
+
+
+def open_driver(
+    keeper: Keeper,
+    cgroup_parent: str,
+    directory: Path = DEFAULT_DIRECTORY,
+    options: Mapping[str, str] | None = None,
+) -> OciExecution:
+    """The driver for one runtime, whose files are below `directory`.
+
+    The option is `runtime`: a name to search for, or a path. Raises Unsupported, DriverError.
+    """
+    given = dict(options or {})
+    asked = given.pop("runtime", DEFAULT_RUNTIME)
+    for name in given:
+        raise InvalidRequest(f"unknown exec-opt {name!r} for oci (known: runtime)")
+    path = find_runtime(asked)
+    own = directory / os.path.basename(path)
+    for part in (own / "state", own / "bundles"):
+        make_directory(part)
+    return OciExecution(
+        keeper,
+        Runtime(path, own / "state"),
+        cgroup.detect(),
+        cgroup_parent=cgroup_parent,
+        bundles=own / "bundles",
+    )

@@ -1,0 +1,121 @@
+"""Calls of a runtime that make a process: the keeper runs them and takes up what they leave."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import trio
+
+from drivers.errors import DriverError, SpawnFailed
+from drivers.execution.base import Pipes
+from drivers.execution.oci.bundle import Bundle, Console, Job
+from drivers.execution.oci.runtime import ENVIRONMENT, Runtime
+from drivers.keeper.client import Keeper, Spawned
+from drivers.keeper.plan import HostPlan, Words
+
+LAUNCH_S = 60.0  # a runtime that takes longer hangs
+RELEASE_S = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What is asked of the runtime."""
+
+    key: str  # of the process, for the keeper
+    verb: str
+    arguments: list[str]
+    argv: tuple[str, ...]  # of the process
+    bundle: Bundle
+    job: Job
+    pipes: Pipes
+    terminal: bool
+    mounts: tuple[tuple[int, str], ...] = ()  # attached at paths that only the runtime sees
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A process that the keeper watches. Its descriptors are the receiver's to close."""
+
+    spawned: Spawned
+    terminal_fd: int | None
+
+    @property
+    def pidfd(self) -> int:
+        return self.spawned.pidfd
+
+
+async def launch(keeper: Keeper, runtime: Runtime, call: Call) -> Launched:
+    """Have the runtime make a process, which is then the keeper's child.
+
+    Shielded, for what a runtime has half made cannot be told from outside. Raises what the
+    runtime says, and DriverError if it takes too long.
+    """
+    with trio.move_on_after(LAUNCH_S, shield=True), ExitStack() as opened:
+        console = opened.enter_context(Console(call.job)) if call.terminal else None
+        await _run_to_end(keeper, runtime, call, opened)
+        pid = call.job.read_pid()
+        spawned = await keeper.adopt(call.key, pid, call.pipes.kept)
+        if console is None:
+            return Launched(spawned, None)
+        try:
+            return Launched(spawned, console.receive())
+        except DriverError:
+            opened.callback(os.close, spawned.pidfd)
+            async with looked_after(keeper, call.key, spawned, lambda: None):
+                raise
+    raise DriverError(f"{runtime.name} {call.verb} did not end within {LAUNCH_S:g} s")
+
+
+async def _run_to_end(keeper: Keeper, runtime: Runtime, call: Call, opened: ExitStack) -> None:
+    plan = HostPlan(
+        cwd=str(call.bundle.directory),
+        mount_targets=[target for _, target in call.mounts],
+        private_mounts=bool(call.mounts),
+    )
+    env = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
+    words = Words(argv=call.arguments, env=env)
+    name = f"{call.key}/{call.verb}"
+    fds = [*_streams(call, opened), *(fd for fd, _ in call.mounts)]
+    try:
+        spawned = await keeper.spawn_host(name, plan, words, fds)
+    except SpawnFailed as error:  # the runtime's own, not that of the container's command
+        raise SpawnFailed(f"{runtime.name} {call.verb}", error.errno, str(error)) from error
+    opened.callback(os.close, spawned.pidfd)
+    async with looked_after(keeper, name, spawned, lambda: None):
+        end = await keeper.wait(name)
+    if end.status:
+        raise await trio.to_thread.run_sync(runtime.failure, call.job.log, call.verb, call.argv)
+
+
+def _streams(call: Call, opened: ExitStack) -> list[int]:
+    """The runtime's own streams become those of a process that has no terminal."""
+    if not call.terminal:
+        return [call.pipes.stdin, call.pipes.stdout, call.pipes.stderr]
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    opened.callback(os.close, null)
+    return [null] * 3
+
+
+@asynccontextmanager
+async def looked_after(
+    keeper: Keeper, key: str, spawned: Spawned, also_kill: Callable[[], None]
+) -> AsyncIterator[None]:
+    """A block that waits for a process at its end; one that fails kills and reaps the process.
+
+    `also_kill` ends what belongs to it. The pidfd stays open.
+    """
+    try:
+        yield
+    except BaseException:  # cancelled, or the keeper is lost
+        with trio.move_on_after(RELEASE_S, shield=True):
+            with suppress(ProcessLookupError):  # it has ended
+                signal.pidfd_send_signal(spawned.pidfd, signal.SIGKILL)
+            also_kill()
+            await trio.lowlevel.wait_readable(spawned.pidfd)
+            with suppress(DriverError):
+                await keeper.wait(key)
+        raise

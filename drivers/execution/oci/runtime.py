@@ -1,0 +1,125 @@
+"""The command line of an OCI runtime: the verbs of its specification, and what runc added to them.
+
+Source: OCI runtime command line interface, and runc(8), which crun, youki and runsc follow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from drivers.errors import DriverError, Unsupported, from_os_error
+from drivers.execution.checks import RLIMITS
+from drivers.execution.oci.bundle import Bundle, Job
+from drivers.execution.oci.failures import explain, last_message
+
+_SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+ENVIRONMENT = {"PATH": _SEARCH}  # nothing of the daemon's: it may hold secrets
+_RLIMIT_NAMES = {number: name for name, number in RLIMITS.items()}
+
+
+def find_runtime(name: str) -> str:
+    """The path of a runtime's program. Raises Unsupported."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{_SEARCH}")
+    if found is None:
+        raise Unsupported(f"there is no runtime {name}: install it, or give the path of another")
+    return os.path.abspath(found)
+
+
+class Runtime:
+    """One runtime with the directory in which it keeps the states of its containers."""
+
+    def __init__(self, path: str, state: Path) -> None:
+        self.path = path
+        self.name = os.path.basename(path)
+        self._state = state
+
+    def create(self, bundle: Bundle, job: Job, key: str, *, terminal: bool) -> list[str]:
+        """The arguments that make a container, which waits for `start`."""
+        console = ["--console-socket", job.socket] if terminal else []
+        files = ["--bundle", str(bundle.directory), "--pid-file", str(job.pid_file)]
+        return self._arguments(job.log, "create", *files, *console, key)
+
+    def exec(self, job: Job, key: str, *, terminal: bool) -> list[str]:
+        """The arguments that make one more process in a container."""
+        console = ["--console-socket", job.socket] if terminal else []
+        files = ["--process", str(job.process), "--pid-file", str(job.pid_file)]
+        return self._arguments(job.log, "exec", "--detach", *files, *console, key)
+
+    async def start(self, log: Path, key: str, argv: tuple[str, ...]) -> None:
+        """Let the command of a container run. Raises SpawnFailed or one of its kinds."""
+        await self._call(log, "start", key, argv=argv)
+
+    async def pause(self, log: Path, key: str) -> None:
+        """Stop every process. Raises DriverError."""
+        await self._call(log, "pause", key)
+
+    async def resume(self, log: Path, key: str) -> None:
+        """Let every process go on. Raises DriverError."""
+        await self._call(log, "resume", key)
+
+    async def update(self, log: Path, key: str, resources: dict[str, Any]) -> None:
+        """Replace limits. Raises LimitUnavailable; then the old ones hold."""
+        data = json.dumps(resources).encode()
+        await self._call(log, "update", "--resources", "-", key, stdin=data)
+
+    async def delete(self, key: str) -> None:
+        """Kill what there is of a container and forget it; it may be gone already."""
+        state = self._state / key
+        if not state.exists():
+            return
+        # what it leaves in spite of that is removed, or reported, with the control group
+        with contextlib.suppress(DriverError):
+            await self._call(Path(os.devnull), "delete", "--force", key)
+        await trio.to_thread.run_sync(shutil.rmtree, state, True)
+
+    def known(self) -> list[str]:
+        """The containers that the runtime has a state of; blocking."""
+        return os.listdir(self._state)
+
+    def failure(self, log: Path, verb: str, argv: tuple[str, ...] = ()) -> DriverError:
+        """The error for a call that failed, from what its log says; blocking."""
+        try:
+            message = last_message(log.read_text(errors="replace"))
+        except OSError:
+            message = ""
+        return explain(
+            message or "it failed and said nothing",
+            runtime=self.name,
+            verb=verb,
+            argv=argv,
+            rlimits=_RLIMIT_NAMES,
+        )
+
+    def _arguments(self, log: Path, *words: str) -> list[str]:
+        options = ["--root", str(self._state), "--log", str(log), "--log-format", "json"]
+        return [self.path, *options, *words]
+
+    async def _call(
+        self,
+        log: Path,
+        verb: str,
+        *words: str,
+        argv: tuple[str, ...] = (),
+        stdin: bytes = b"",
+    ) -> None:
+        try:
+            done = await trio.run_process(
+                self._arguments(log, verb, *words),
+                stdin=stdin,
+                capture_stdout=True,
+                capture_stderr=True,
+                check=False,
+                env=ENVIRONMENT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise from_os_error(error, f"run {self.name} {verb}") from error
+        if done.returncode:
+            raise await trio.to_thread.run_sync(self.failure, log, verb, argv)
