@@ -23,6 +23,8 @@ from drivers.errors import (
 from drivers.execution import cgroup
 from drivers.execution.base import Command, ExitStatus, Info, Pipes, Process, Started
 from drivers.execution.cgroup import ControlGroup, Hierarchy
+from drivers.execution.checks import check_key
+from drivers.execution.ends import exit_status
 from drivers.execution.native_exec import Live, run_in, see_through
 from drivers.execution.network_usage import network_usage
 from drivers.execution.plan import explain_limit, joined_namespaces, make_plan
@@ -61,8 +63,7 @@ class NativeExecution:
         key = command.key
         if key in self._live:
             raise AlreadyExists(f"container {key} is running")
-        if not key or "/" in key or key.startswith("."):
-            raise InvalidRequest(f"invalid key {key!r}: it names a control group")
+        check_key(key)
         self._live[key] = None
         try:
             async with AsyncExitStack() as held:
@@ -76,7 +77,7 @@ class NativeExecution:
                 held.callback(os.close, spawned.pidfd)
                 live = self._live[key] = Live(command, group, spawned)
                 end = await self._see_through(live, terminal, task_status)
-                return _exit_status(end, oom_killed=group.oom_kills() > 0)
+                return exit_status(end, oom_killed=group.oom_kills() > 0)
         finally:
             del self._live[key]
 
@@ -128,7 +129,7 @@ class NativeExecution:
         if live.is_paused:
             raise Conflict(f"container {process.key} is paused: unpause it first")
         end = await run_in(live, process, pipes, self._keeper, task_status)
-        return _exit_status(end, oom_killed=False)
+        return exit_status(end)
 
     async def kill(self, key: str, signum: signal.Signals | int) -> None:
         pidfd = self._of(key).spawned.pidfd
@@ -203,18 +204,6 @@ def _terminal_of(command: Command) -> contextlib.AbstractContextManager[Terminal
 async def _remove(group: ControlGroup) -> None:
     with trio.CancelScope(shield=True):  # bounded by itself
         await group.remove()
-
-
-def _exit_status(end: Exit, *, oom_killed: bool) -> ExitStatus:
-    """The meaning of a wait(2) status."""
-    code = os.waitstatus_to_exitcode(end.status)
-    return ExitStatus(
-        code=code if code >= 0 else 128 - code,
-        signal=-code if code < 0 else None,
-        oom_killed=oom_killed,
-        cpu_usec=end.cpu_usec,
-        max_rss_bytes=end.max_rss_bytes,
-    )
 
 
 def open_driver(

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import posixpath
-import resource
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from drivers.errors import InvalidRequest, SpawnFailed
 from drivers.execution.base import Command, Device, Namespaces, Pipes, Process
 from drivers.execution.cgroup import ControlGroup
+from drivers.execution.checks import RLIMITS, check_command, check_process
 from drivers.execution.defaults import ALL_CAPABILITIES
+from drivers.execution.seccomp import filter_of
+from drivers.execution.sysctl import path_of
 from drivers.execution.user import Identity, look_up
 from drivers.keeper.plan import ContainerPlan, JoiningPlan, PlannedDevice, Words
 from drivers.kernel.capabilities import NUMBER_OF
 from drivers.kernel.process import CLONE
 
-_RLIMITS: dict[str, int] = {
-    name.removeprefix("RLIMIT_").lower(): getattr(resource, name)
-    for name in dir(resource)
-    if name.startswith("RLIMIT_")
-}
 _AT_CLONE = {
     "pid": CLONE.NEWPID,
     "ipc": CLONE.NEWIPC,
@@ -38,7 +36,8 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Cont
 
     Raises InvalidRequest for what no container can be.
     """
-    check(command)
+    check_command(command)
+    _check_targets(command)
     identity = look_up(command.root_fd, command.user, command.group_add)
     env = _with_home(command.env, identity)
     ns = command.namespaces
@@ -58,14 +57,15 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Cont
         read_only=command.read_only,
         shm_size_bytes=command.shm_size_bytes,
         writable_sys=command.writable_sys,
-        capabilities=sorted(_numbers(command.capabilities)),
+        capabilities=_numbers(command.capabilities),
         no_new_privs=command.no_new_privs,
         apparmor=command.apparmor,
-        sysctls=list(command.sysctls),
+        filter_text=_filter_text(command),
+        sysctls=[(path_of(name), value) for name, value in command.sysctls],
         devices=[_device(device) for device in command.devices],
         masked_paths=list(command.masked_paths),
         readonly_paths=list(command.readonly_paths),
-        rlimits=[(_rlimit(limit.name), limit.soft, limit.hard) for limit in command.rlimits],
+        rlimits=_rlimits(command),
         oom_score_adj=command.oom_score_adj,
         cgroup_version=group.version,
         cgroup_hierarchies=group.hierarchies,
@@ -77,7 +77,7 @@ def make_joining_plan(
     process: Process, command: Command, root_fd: int, pipes: Pipes, group: ControlGroup
 ) -> tuple[JoiningPlan, Words]:
     """What one more process in the container of `command`, whose root is `root_fd`, is to do."""
-    _check_words(process.argv, process.env, (process.cwd, process.user))
+    check_process(process)
     identity = look_up(root_fd, process.user, process.group_add)
     env = _with_home(process.env, identity)
     capabilities = ALL_CAPABILITIES if process.privileged else command.capabilities
@@ -89,9 +89,10 @@ def make_joining_plan(
         uid=identity.uid,
         gid=identity.gid,
         groups=list(identity.groups),
-        capabilities=sorted(_numbers(capabilities)),
+        capabilities=_numbers(capabilities),
         no_new_privs=process.no_new_privs or command.no_new_privs,
-        rlimits=[(_rlimit(limit.name), limit.soft, limit.hard) for limit in command.rlimits],
+        filter_text=_filter_text(command),
+        rlimits=_rlimits(command),
         terminal=process.terminal is not None,
         cgroup_version=group.version,
         cgroup_hierarchies=group.hierarchies,
@@ -154,7 +155,7 @@ def explain_limit(error: SpawnFailed) -> str | None:
     """Which limit could not be set, by its name, and what it would take; None for other steps."""
     if error.step.startswith(_RLIMIT_STEP):
         number = int(error.step.removeprefix(_RLIMIT_STEP))
-        name = next(name for name, known in _RLIMITS.items() if known == number)
+        name = next(name for name, known in RLIMITS.items() if known == number)
         what = f"ulimit {name}"
     elif error.step == "set oom_score_adj":
         what = "oom_score_adj"
@@ -164,45 +165,20 @@ def explain_limit(error: SpawnFailed) -> str | None:
     return f"{what} cannot be set: {cause} (raising it needs CAP_SYS_RESOURCE)"
 
 
-def check(command: Command) -> None:
-    """Refuse what cannot be passed to the kernel."""
-    targets = [mount.target for mount in command.mounts]
-    for target in targets:
-        if not target.startswith("/") or target.strip("/") == "":
-            raise InvalidRequest(f"invalid mount target {target!r}: not below /")
-        if posixpath.normpath(target).lstrip("/").split("/")[0] == "proc":
-            raise InvalidRequest(f"invalid mount target {target!r}: inside /proc")
-    _check_words(
-        command.argv,
-        command.env,
-        (command.cwd, command.hostname, command.domainname, *targets),
-    )
+def _check_targets(command: Command) -> None:
+    """Refuse what would be hidden by /proc, which is mounted last."""
+    for mount in command.mounts:
+        if posixpath.normpath(mount.target).lstrip("/").split("/")[0] == "proc":
+            raise InvalidRequest(f"invalid mount target {mount.target!r}: inside /proc")
 
 
-def _check_words(argv: Sequence[str], env: Sequence[str], names: Sequence[str]) -> None:
-    """Refuse what no process can be called with."""
-    if not argv:
-        raise InvalidRequest("no command specified", field="Cmd")
-    for item in env:
-        if "=" not in item[1:]:
-            raise InvalidRequest(f"invalid environment variable: {item!r}", field="Env")
-    for text in (*argv, *env, *names):
-        if "\0" in text:
-            raise InvalidRequest(f"a NUL character in {text!r}")
-        try:
-            os.fsencode(text)
-        except UnicodeEncodeError as error:
-            raise InvalidRequest(f"no text: {text!r}") from error
+def _numbers(capabilities: Iterable[str]) -> list[int]:
+    return sorted(NUMBER_OF[name] for name in capabilities)
 
 
-def _numbers(capabilities: Iterable[str]) -> set[int]:
-    unknown = sorted(set(capabilities) - NUMBER_OF.keys())
-    if unknown:
-        raise InvalidRequest(f"unknown capability {unknown[0]!r}", field="CapAdd")
-    return {NUMBER_OF[name] for name in capabilities}
+def _rlimits(command: Command) -> list[tuple[int, int, int]]:
+    return [(RLIMITS[limit.name], limit.soft, limit.hard) for limit in command.rlimits]
 
 
-def _rlimit(name: str) -> int:
-    if name not in _RLIMITS:
-        raise InvalidRequest(f"invalid ulimit type: {name}", field="Ulimits")
-    return _RLIMITS[name]
+def _filter_text(command: Command) -> str:
+    return base64.b64encode(filter_of(command.seccomp, command.capabilities) or b"").decode()

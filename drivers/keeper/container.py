@@ -16,6 +16,7 @@ class ContainerRecipe:
     """A new process in new namespaces."""
 
     prelude: Program | None = None
+    is_filtered = False
 
     def __init__(self, plan: ContainerPlan, last_capability: int) -> None:
         self.program = program = Program()
@@ -39,7 +40,7 @@ class ContainerRecipe:
         process.set_names(program, plan, self._hostname, self._hostname_bytes)
         root = rootfs.enter_root(program, self._root)
         guard = rootfs.guard_proc(program, root)
-        new_dev = dev.make_dev(program)
+        new_dev = dev.make_dev(program, plan)
         rootfs.mount_dev(program, root, new_dev)
         dev.mount_below(program, new_dev, plan, self._terminals)
         rootfs.mount_sys(program, root, plan)
@@ -64,7 +65,7 @@ class ContainerRecipe:
         first = (*self._stdio, self._root, *self._joined, *self._terminals)
         return (*first, *self._mounts, *self._groups)
 
-    def values(self, fds: list[int], words: Words) -> Iterator[tuple[Slot, Value]]:
+    def values(self, fds: list[int], words: Words, spared: int) -> Iterator[tuple[Slot, Value]]:
         yield from zip(self._in_order(), fds, strict=False)  # those left over are kept
         name = os.fsencode(words.hostname)
         yield self._hostname, name

@@ -28,7 +28,7 @@ _NOT_THROUGH_LINKS = 0x100  # AT_SYMLINK_NOFOLLOW
 _CHARACTER = 0o666 | stat.S_IFCHR
 
 
-def make_dev(program: Program) -> Result:
+def make_dev(program: Program, plan: ContainerPlan) -> Result:
     """The file system with what every container has in it, still detached."""
     program.step("mount dev")
     options = {"mode": "755", "size": "65536k"}
@@ -38,7 +38,7 @@ def make_dev(program: Program) -> Result:
     program.call(Call.MKNODAT, dev, b"tty", _CHARACTER, os.makedev(5, 0))
     for name, target in _LINKS.items():
         program.call(Call.SYMLINKAT, target.encode(), dev, name.encode())
-    for name in ("pts", "shm", "mqueue"):
+    for name in ("pts", "mqueue", *(["shm"] if plan.shm_size_bytes else [])):
         program.call(Call.MKDIRAT, dev, name.encode(), 0o755)
     return dev
 
@@ -46,10 +46,12 @@ def make_dev(program: Program) -> Result:
 def mount_below(
     program: Program, dev: Argument, plan: ContainerPlan, given: tuple[Argument, ...]
 ) -> None:
-    """Mount /dev/pts (the one given, if it is) and /dev/shm."""
+    """Mount /dev/pts (the one given, if it is) and /dev/shm, unless it is to have no size."""
     program.step("mount devpts")
     (pts,) = given or (steps.file_system(program, "devpts", _NO_PROGRAMS, _DEVPTS_OPTIONS),)
     steps.attach(program, pts, dev, "pts")
+    if not plan.shm_size_bytes:
+        return
     program.step("mount shm")
     size = {"mode": "1777", "size": str(plan.shm_size_bytes)}
     steps.attach(program, steps.file_system(program, "tmpfs", steps.NO_FILES, size), dev, "shm")

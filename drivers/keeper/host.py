@@ -18,6 +18,7 @@ class HostRecipe:
     """A process in the host's mount namespace, or in a copy of it with mounts of its own."""
 
     prelude: Program | None = None
+    is_filtered = False
 
     def __init__(self, plan: HostPlan, last_capability: int) -> None:
         self.program = program = Program()
@@ -48,7 +49,7 @@ class HostRecipe:
         process.place_at_standard(program, self._stdio)
         process.end(program)
 
-    def values(self, fds: list[int], words: Words) -> Iterator[tuple[Slot, Value]]:
+    def values(self, fds: list[int], words: Words, spared: int) -> Iterator[tuple[Slot, Value]]:
         yield from zip((*self._stdio, self._namespace, *self._mounts), fds, strict=True)
 
     def prelude_values(self, fds: list[int], spared: int) -> Iterable[tuple[Slot, Value]]:

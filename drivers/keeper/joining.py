@@ -19,6 +19,7 @@ class JoiningRecipe:
     """A process that is born in the container's pid namespace and joins the others there."""
 
     prelude: Program | None = None
+    is_filtered = False
 
     def __init__(self, plan: JoiningPlan, last_capability: int) -> None:
         self.program = program = Program()
@@ -37,7 +38,7 @@ class JoiningRecipe:
         process.set_late_filter(program, plan)
         self.execution = command.execute(program, plan.search)
 
-    def values(self, fds: list[int], words: Words) -> Iterator[tuple[Slot, Value]]:
+    def values(self, fds: list[int], words: Words, spared: int) -> Iterator[tuple[Slot, Value]]:
         yield from zip(self._fds.in_order(), fds, strict=True)
 
     def prelude_values(self, fds: list[int], spared: int) -> Iterable[tuple[Slot, Value]]:
@@ -66,38 +67,62 @@ class WatchedJoiningRecipe(JoiningRecipe):
         self.program = program = Program()
         self._plan = plan
         self._fds = _Descriptors(prelude, plan)
-        self._groups = slots(program, plan.group_count if plan.cgroup_version == 1 else 0)
+        # a filter that is there already forbids clone3, and with it to be born in a group
+        self.is_filtered = bool(plan.filter) and not plan.no_new_privs
+        self._enters = plan.cgroup_version == 1 or self.is_filtered
+        self._groups = slots(program, plan.group_count if self._enters else 0)
+        self._entrance = prelude.slot()  # v2: the number that cgroup.procs will have
         gaps = [slots(prelude, 2) for _ in range(len(self._groups) + 2)]
         self._gaps = tuple((first, last) for first, last in gaps)
         self.clone_flags = 0
         self._build_prelude(prelude, last_capability)
         prelude.finish()
         process.begin(program)
-        process.join_control_groups(program, plan, self._groups)
+        process.enter_control_groups(program, self._groups)
         if plan.terminal:
             process.take_terminal(program, 0)
         process.set_limits(program, plan.rlimits)
         process.end(program)
+        process.set_late_filter(program, plan)
         self.execution = command.execute(program, plan.search)
 
     def _build_prelude(self, program: Program, last_capability: int) -> None:
         plan = self._plan
         program.step("leave the keeper")
         program.call(Call.UNSHARE, CLONE.FS | CLONE.FILES)
+        if self._enters and plan.cgroup_version == 2:
+            flags = os.O_WRONLY | os.O_CLOEXEC
+            procs = program.call(Call.OPENAT, self._fds.groups[0], b"cgroup.procs", flags)
+            program.call(Call.DUP3, procs, self._entrance, os.O_CLOEXEC)
         _join(program, plan, self._fds)
         process.place_streams(program, plan, self._fds.stdio, closing=self._gaps)
         process.drop_privileges(program, plan, last_capability)
-        process.set_late_filter(program, plan)
 
-    def values(self, fds: list[int], words: Words) -> Iterator[tuple[Slot, Value]]:
-        yield from zip(self._groups, fds[4:], strict=False)
+    def group_fd(self, fds: list[int]) -> int | None:
+        return None if self._enters else super().group_fd(fds)
+
+    def values(self, fds: list[int], words: Words, spared: int) -> Iterator[tuple[Slot, Value]]:
+        yield from zip(self._groups, self._entrances(fds, spared), strict=True)
+
+    def _entrances(self, fds: list[int], spared: int) -> list[int]:
+        """The descriptors of the thread by which the process enters its groups."""
+        if not self._enters:
+            return []
+        return [_unused(fds, spared)] if self._plan.cgroup_version == 2 else fds[4:]
 
     def prelude_values(self, fds: list[int], spared: int) -> Iterator[tuple[Slot, Value]]:
         yield from zip(self._fds.in_order(), fds, strict=True)
+        yield self._entrance, _unused(fds, spared)
         # what is closed is all between the descriptors that are still needed
-        kept = [2, *sorted((spared, *fds[4 : 4 + len(self._groups)])), process.CLOSE_ALL + 1]
+        kept = [2, *sorted((spared, *self._entrances(fds, spared))), process.CLOSE_ALL + 1]
         for gap, (first, last) in zip(self._gaps, pairwise(kept), strict=True):
             yield from zip(gap, (first + 1, last - 1), strict=True)
+
+
+def _unused(fds: list[int], spared: int) -> int:
+    """A number that none of the descriptors has."""
+    used = {0, 1, 2, spared, *fds}
+    return next(number for number in range(len(used) + 1) if number not in used)
 
 
 class _Descriptors:

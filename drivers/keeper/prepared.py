@@ -20,6 +20,7 @@ from drivers.kernel.program import load_routine
 
 KEPT = 32  # programs; each has some 50 KB
 
+_BY_CLONE = p.CLONE.VFORK | p.CLONE.PARENT_SETTID | signal.SIGCHLD
 _ALWAYS = p.CLONE.VFORK | p.CLONE.PIDFD | p.CLONE.PARENT_SETTID | p.CLONE.CLEAR_SIGHAND
 
 
@@ -43,7 +44,7 @@ def carry_out(recipe: Recipe, fds: list[int], words: Words, spared: int) -> Fail
     `spared` is a descriptor that the thread needs afterwards.
     """
     program = recipe.program
-    program.prepare((*recipe.values(fds, words), *recipe.execution.values(words)))
+    program.prepare((*recipe.values(fds, words, spared), *recipe.execution.values(words)))
     if recipe.prelude is not None:
         recipe.prelude.prepare(recipe.prelude_values(fds, spared))
         # the process will run on the routine and its program; this thread's registers point to
@@ -53,9 +54,12 @@ def carry_out(recipe: Recipe, fds: list[int], words: Words, spared: int) -> Fail
         failed = recipe.prelude.failed()
         if failed is not None:
             return Failure("step", failed.step, failed.errno, failed.detail)
-    flags = int(_ALWAYS) | recipe.clone_flags
-    group_fd = recipe.group_fd(fds)
-    program.run(p.clone_args(flags, exit_signal=signal.SIGCHLD, cgroup_fd=group_fd))
+    if recipe.is_filtered:
+        program.run_by_clone(int(_BY_CLONE))
+    else:
+        flags = int(_ALWAYS) | recipe.clone_flags
+        group_fd = recipe.group_fd(fds)
+        program.run(p.clone_args(flags, exit_signal=signal.SIGCHLD, cgroup_fd=group_fd))
     failed = program.failed()
     if failed is None:
         return None

@@ -49,6 +49,13 @@ def join_control_groups(program: Program, plan: ProcessPlan, groups: tuple[Argum
             program.call(Call.WRITE, fd, b"0", 1)
 
 
+def enter_control_groups(program: Program, entrances: tuple[Argument, ...]) -> None:
+    """Enter groups by their files of processes, of whichever version."""
+    program.step("join control groups")
+    for fd in entrances:
+        program.call(Call.WRITE, fd, b"0", 1)
+
+
 def enter_namespaces(program: Program, plan: ContainerPlan, joined: tuple[Argument, ...]) -> None:
     """Join the namespaces given, hide the control groups above, and bring up the loopback."""
     for kind, fd in zip(plan.joined_namespaces, joined, strict=True):
@@ -87,7 +94,7 @@ def write_to_proc(program: Program, plan: ContainerPlan, proc: Result) -> None:
     """What is set through /proc: by the mount that was made here, and never through a link."""
     for name, value in plan.sysctls:
         program.step(f"set sysctl {name}")
-        _write(program, proc, f"sys/{name.replace('.', '/')}", value)
+        _write(program, proc, f"sys/{name}", value)
     if plan.oom_score_adj is not None:
         program.step("set oom_score_adj")
         _write(program, proc, f"{_SELF}/oom_score_adj", str(plan.oom_score_adj))

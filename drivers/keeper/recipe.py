@@ -17,13 +17,17 @@ class Recipe(Protocol):
     program: Program
     execution: Execution
     clone_flags: int
+    is_filtered: bool  # after the prelude: the thread may not use clone3
 
-    def values(self, fds: list[int], words: Words) -> Iterable[tuple[Slot, Value]]:
-        """What the program's slots hold for a run, but for the command's."""
+    def values(self, fds: list[int], words: Words, spared: int) -> Iterable[tuple[Slot, Value]]:
+        """What the program's slots hold for a run, but for the command's.
+
+        `spared` is a descriptor that the thread goes on using.
+        """
         ...
 
     def prelude_values(self, fds: list[int], spared: int) -> Iterable[tuple[Slot, Value]]:
-        """What the prelude's slots hold; `spared` is a descriptor that the thread goes on using."""
+        """What the prelude's slots hold."""
         ...
 
     def kept(self, fds: list[int]) -> list[int]:

@@ -20,6 +20,7 @@ class Call(enum.IntEnum):
     RT_SIGPROCMASK = (14, 135)[_AT]
     IOCTL = (16, 29)[_AT]
     SOCKET = (41, 198)[_AT]
+    CLONE = (56, 220)[_AT]
     EXECVE = (59, 221)[_AT]
     FCNTL = (72, 25)[_AT]
     CHDIR = (80, 49)[_AT]

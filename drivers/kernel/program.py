@@ -17,7 +17,8 @@ expected (`unless`): then the list goes on at the label `otherwise`, or with the
 
 In memory, all in words of 64 bits, for the routine:
 
-    header   the address of clone_args, their size, the address of the first call, of the present
+    header   number and three arguments of the call that makes the process, address of the first
+             call, address of the present one
     call     number, addresses of 6 argument values, result, the next call's address, the address
              of the one after an expected error, -errno of that (0: none, 1: any)
 
@@ -35,6 +36,7 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from drivers.kernel import routine
+from drivers.kernel.calls import Call
 from drivers.kernel.libc import check_raw, raw_syscall
 
 ANY_ERROR = -1
@@ -50,8 +52,8 @@ _NOT_RUN = 2**62  # no call has this result
 _MAX_ERRNO = 4095
 
 # Where things are in the memory: header, clone_args, the pidfd, the pid, calls, data.
-_HEADER = struct.Struct("=4Q")
-_PRESENT_AT = 24
+_HEADER = struct.Struct("=6Q")
+_PRESENT_AT = 40
 _CLONE_ARGS_AT = _HEADER.size
 _CLONE_ARGS_WORDS = 11
 _PIDFD_AT = _CLONE_ARGS_AT + 8 * _CLONE_ARGS_WORDS
@@ -240,9 +242,18 @@ class Program:
         """
         words = list(clone_args)
         words[1], words[3] = self._base + _PIDFD_AT, self._base + _PID_AT
-        header = (self._base + _CLONE_ARGS_AT, 8 * len(words), self._base + _CALLS_AT, 0)
-        _HEADER.pack_into(self._memory, 0, *header)
         struct.pack_into(f"={len(words)}Q", self._memory, _CLONE_ARGS_AT, *words)
+        self._make(Call.CLONE3, self._base + _CLONE_ARGS_AT, 8 * len(words), 0)
+
+    def run_by_clone(self, flags: int) -> None:
+        """As `run`, by clone(2), for a thread that may not use clone3; there is no pidfd.
+
+        `flags` has the exit signal in its lowest byte.
+        """
+        self._make(Call.CLONE, flags, 0, self._base + _PID_AT)
+
+    def _make(self, number: int, *arguments: int) -> None:
+        _HEADER.pack_into(self._memory, 0, number, *arguments, self._base + _CALLS_AT, 0)
         routine_, _ = load_routine()
         check_raw(routine_(self._base))
 

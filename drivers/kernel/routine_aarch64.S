@@ -8,16 +8,18 @@
     .globl run
 run:
     mov  x9, x0
-    ldp  x0, x1, [x9]           // clone_args and their size
-    mov  x8, #435               // clone3
+    ldp  x8, x0, [x9]           // clone3 or clone
+    ldp  x1, x2, [x9, #16]
+    mov  x3, #0
+    mov  x4, #0
     svc  #0
     cbz  x0, child
     ret
 
 child:
-    ldr  x10, [x9, #16]         // the first call
+    ldr  x10, [x9, #32]         // the first call
 next:
-    str  x10, [x9, #24]         // where we are
+    str  x10, [x9, #40]         // where we are
     ldr  x8, [x10]
     ldp  x0, x1, [x10, #8]      // each argument is the address of its value
     ldp  x2, x3, [x10, #24]

@@ -10,9 +10,12 @@ run:
     push %rbx
     push %r12
     mov  %rdi, %rbx
-    mov  0(%rbx), %rdi          # clone_args
-    mov  8(%rbx), %rsi          # their size
-    mov  $435, %eax             # clone3
+    mov  0(%rbx), %rax          # clone3 or clone
+    mov  8(%rbx), %rdi
+    mov  16(%rbx), %rsi
+    mov  24(%rbx), %rdx
+    xor  %r10d, %r10d
+    xor  %r8d, %r8d
     syscall
     test %rax, %rax
     jz   child
@@ -21,9 +24,9 @@ run:
     ret
 
 child:
-    mov  16(%rbx), %r12         # the first call
+    mov  32(%rbx), %r12         # the first call
 next:
-    mov  %r12, 24(%rbx)         # where we are
+    mov  %r12, 40(%rbx)         # where we are
     mov  0(%r12), %rax
     mov  8(%r12), %rdi          # each argument is the address of its value
     mov  (%rdi), %rdi

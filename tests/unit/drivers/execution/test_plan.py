@@ -50,7 +50,7 @@ def test_containers_of_a_kind_have_the_same_plan(root_fd: int) -> None:
 
 def test_a_plan_is_the_same_after_its_journey(root_fd: int) -> None:
     device = Device(path="/dev/x", kind="c", major=1, minor=3)
-    plan, _ = _made(root_fd, devices=(device,), sysctls=(("net.a", "1"),))
+    plan, _ = _made(root_fd, devices=(device,), sysctls=(("net.ipv4.ip_forward", "1"),))
     assert to_text(from_text(to_text(plan))) == to_text(plan)
 
 
