@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -29,28 +30,31 @@ restart = { policy = "always", delay_min_s = 1.0, jitter = 0.0 }
 
 
 class Host:
-    """What containers could leave behind on this host, counted."""
+    """What the demo could leave behind on this host, counted."""
 
     def __init__(self, cgroup_parent: str, daemon_root: Path) -> None:
         self._parent = cgroup_parent.strip("/")
         self._root = str(daemon_root)
+        self._namespaces: set[str] = set()
 
     def left_over(self) -> dict[str, int]:
         """Mounts, control groups, namespaces and processes that are the demo's."""
         mounts = Path("/proc/self/mountinfo").read_text()
         groups = list(Path("/sys/fs/cgroup").glob(f"**/{self._parent}*"))
-        processes = [p for p in Path("/proc").glob("[0-9]*") if p.name != str(os.getpid())]
+        processes = _other_processes()
         ours = [p for p in processes if self._is_ours(p)]
+        own = self._namespaces | _namespaces(ours) - _namespaces([Path("/proc/self")])
         return {
             "mounts": sum(self._root in line for line in mounts.splitlines()),
             "cgroups": len(groups),
-            "namespaces": len(_namespaces(processes) - self.namespaces_before),
+            "namespaces": len(_namespaces(processes) & own),
             "processes": len(ours),
         }
 
     def note_namespaces(self) -> None:
-        """Remember which namespaces there are before the daemon starts."""
-        self.namespaces_before = _namespaces(list(Path("/proc").glob("[0-9]*")))
+        """Remember the namespaces that daemon and containers have made, while they run."""
+        ours = [p for p in _other_processes() if self._is_ours(p)]
+        self._namespaces = _namespaces(ours) - _namespaces([Path("/proc/self")])
 
     def _is_ours(self, process: Path) -> bool:
         try:
@@ -61,6 +65,10 @@ class Host:
         except OSError:
             return False
         return self._root in command or f"/{self._parent}" in groups
+
+
+def _other_processes() -> list[Path]:
+    return [p for p in Path("/proc").glob("[0-9]*") if p.name != str(os.getpid())]
 
 
 def _namespaces(processes: list[Path]) -> set[str]:
@@ -109,8 +117,10 @@ class Demo:
         """Run crechectl, showing the command and what it prints."""
         command = [self._bin / "crechectl", "-s", self.socket, *arguments]
         if not quiet:
-            print(f"$ crechectl {' '.join(map(str, arguments))}", flush=True)
-            subprocess.run(command, check=False)
+            print(f"$ crechectl {shlex.join(map(str, arguments))}", flush=True)
+            code = subprocess.run(command, check=False).returncode
+            if code:
+                print(f"(exit code {code})", flush=True)
             return ""
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
@@ -122,11 +132,13 @@ class Demo:
         subprocess.run([sys.executable, maker, image], check=True)
         self.ctl("load", "-i", image)
         _say("A container with both output streams, and its exit code")
-        self.ctl("run", "--rm", "busybox", "sh", "-c", "echo to stdout; echo to stderr >&2; exit 3")
+        script = "echo to stdout; sleep 0.1; echo to stderr >&2; exit 3"
+        self.ctl("run", "--rm", "busybox", "sh", "-c", script)
         _say("Two units; reader requires clock, and starts when clock is ready")
         (self.directory / "units" / "demo.toml").write_text(_UNITS)
         self.ctl("update")
-        time.sleep(2)
+        while "STARTING" in self.ctl("status", quiet=True):
+            time.sleep(0.1)
         self.ctl("status")
         _say("A log, followed for three seconds")
         self._follow("clock", 3)
@@ -151,10 +163,10 @@ def main() -> None:
     directory = Path(tempfile.mkdtemp(prefix="creche-demo-"))
     demo = Demo(directory)
     host = Host(demo.parent, directory)
-    host.note_namespaces()
     daemon = demo.start()
     try:
         demo.show()
+        host.note_namespaces()
         _say("The daemon is ended: containers stop in reverse order of what they require")
         print("$ kill -TERM <creched>", flush=True)
     finally:

@@ -20,20 +20,29 @@ need_packages() {
     [ -z "${made:-}" ] || rm -f "$made"
 }
 
-# need_environment [EXTRA]: $here/.venv, made anew when pyproject.toml has changed.
+# need_environment [EXTRA]: $here/.venv, made anew when pyproject.toml has changed. What an earlier
+# call has put into it stays.
 need_environment() {
-    stamp="$here/.venv/.made-from-$(cksum <"$here/pyproject.toml" | tr -d ' ')${1:-}"
-    if [ ! -e "$stamp" ]; then
+    made="$here/.venv/.made-from-$(cksum <"$here/pyproject.toml" | tr -d ' ')"
+    if [ ! -e "$made" ]; then
         rm -rf "$here/.venv"
         python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
             { echo "Python 3.11 or newer is needed" >&2; exit 1; }
         python3 -m venv "$here/.venv"
-        "$here/.venv/bin/pip" install -q --disable-pip-version-check -e "$here${1:+[$1]}" 2>&1 |
-            grep -v '^WARNING: Location' || true
+        install_here ""
         "$here/.venv/bin/python" -c 'import supervisor.daemon'
-        touch "$stamp"
+        touch "$made"
+    fi
+    if [ $# -gt 0 ] && [ ! -e "$made-$1" ]; then
+        install_here "[$1]"
+        touch "$made-$1"
     fi
     PATH="$here/.venv/bin:$PATH"
     python="$here/.venv/bin/python"
     export PATH
+}
+
+# install_here EXTRAS; only errors are shown
+install_here() {
+    "$here/.venv/bin/pip" install -qq --disable-pip-version-check -e "$here$1"
 }

@@ -118,9 +118,14 @@ class UnitManager:
         """At the daemon's start: add what is new, replace what has changed.
 
         What is active and in no file any more stays, stopped: a wrong directory must not cost
-        anybody a container. Raises ConfigError.
+        anybody a container. With a wrong file everything starts as it was: a slip of the pen must
+        not cost anybody a service at the next boot. Raises ConfigError.
         """
-        difference = await self.reread()
+        try:
+            difference = await self.reread()
+        except ConfigError:
+            self._manager.start_by_themselves(self.containers())
+            raise
         for group in difference.changed:
             await self.remove_group(group)
         for group in (*difference.changed, *difference.added):

@@ -97,12 +97,35 @@ def test_a_stale_socket_is_replaced(fresh_creched: Daemon) -> None:
     assert fresh_creched.docker("version").returncode == 0
 
 
-def test_directories_that_are_open_to_others_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o750, 0o701, 0o777])
+def test_a_root_that_is_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
+    """ATTACKS 30."""
     root = tmp_path / "root"
-    root.mkdir(mode=0o755)
+    root.mkdir()
+    root.chmod(mode)
     said = creched_fails("--root", root, "--run-dir", tmp_path / "run")
-    assert f"{root} is open to others (mode 755" in said
+    assert f"{root} is open to others (mode {mode:o}" in said
     assert f"chmod 700 {root}" in said
+    assert not list(root.iterdir())
+
+
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+def test_a_run_directory_that_others_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+    """ATTACKS 30."""
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    run_dir.chmod(mode)
+    said = creched_fails("--root", tmp_path / "root", "--run-dir", run_dir)
+    assert f"chmod 755 {run_dir}" in said
+
+
+def test_a_root_of_another_user_is_refused(tmp_path: Path) -> None:
+    """ATTACKS 30."""
+    root = tmp_path / "root"
+    root.mkdir(mode=0o700)
+    os.chown(root, 65534, 65534)
+    said = creched_fails("--root", root, "--run-dir", tmp_path / "run")
+    assert "owner 65534" in said
 
 
 def test_wrong_settings_are_told_with_the_nearest_right_one(tmp_path: Path) -> None:
@@ -151,6 +174,21 @@ def test_data_of_another_storage_driver_is_not_ignored(fresh_creched: Daemon) ->
     root, run_dir = fresh_creched.directory / "root", fresh_creched.directory / "run"
     said = creched_fails("--root", root, "--run-dir", run_dir, "--storage-driver", "vfs")
     assert "holds data of 'overlay'" in said
+
+
+def test_a_wrong_unit_file_at_the_start_keeps_nothing_from_starting(
+    fresh_creched: Daemon,
+) -> None:
+    unit = '[container.aa]\nimage = "busybox"\ncommand = "sleep 1000"\nstop = { grace_s = 0 }\n'
+    (fresh_creched.units_dir / "a.toml").write_text(unit)
+    fresh_creched.supervisorctl("update", check=True)
+    fresh_creched.stop()
+    (fresh_creched.units_dir / "b.toml").write_text('[container.bb]\nimge = "busybox"\n')
+    fresh_creched.start()
+    assert "b.toml:2: container.bb.imge: unknown key" in fresh_creched.log
+    while "STARTING" in (status := fresh_creched.supervisorctl("status", "aa").stdout):
+        pass
+    assert "RUNNING" in status
 
 
 def test_hanging_up_reads_the_units_again(fresh_creched: Daemon) -> None:

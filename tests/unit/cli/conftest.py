@@ -78,7 +78,8 @@ def _handler(daemon: FakeDaemon) -> type[http.server.BaseHTTPRequestHandler]:
             self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if body:  # without one the client may be gone already
+                self.wfile.write(body)
 
         do_GET = do_POST = do_DELETE = do
 
