@@ -28,6 +28,7 @@ class Terminal:
         until then reading would fail, and tell of no end to that.
         """
         self._fd = fd
+        self.resize(self.size)  # which may have changed since the driver was told
         os.set_blocking(fd, False)
         self._peer_fd = open_peer(fd)
         return Output(os.dup(fd))

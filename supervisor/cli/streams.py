@@ -164,11 +164,11 @@ def converse(session: Session, upgraded: Upgraded) -> bool:
 def _feed(upgraded: Upgraded, keys: KeyFilter | None) -> None:
     with contextlib.suppress(OSError):  # the container takes no more
         while data := os.read(0, _READ_BYTES):
-            upgraded.send(data)
             if keys is not None:
-                keys.feed(data)
-                if keys.detached:
-                    return  # the daemon has seen them as well, and ends the stream
+                keys.feed(data)  # before the daemon sees them, and at once ends the stream
+            upgraded.send(data)
+            if keys is not None and keys.detached:
+                return
     upgraded.end_input()
 
 

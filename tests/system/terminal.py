@@ -54,7 +54,7 @@ class Terminal:
     def _read(self, end: float) -> bool:
         """Take what comes; whether there is more to come."""
         if not select.select([self.fd], [], [], max(0.0, end - time.monotonic()))[0]:
-            raise AssertionError(f"nothing more came after {self.screen!r}")
+            raise AssertionError(f"nothing more came after {self.screen[-500:]!r}")
         try:
             data = os.read(self.fd, _READ_BYTES)
         except OSError:  # EIO: the program has closed it
@@ -66,7 +66,7 @@ class Terminal:
         """What is shown up to `text` and with it."""
         wanted, end = text.encode(), time.monotonic() + PATIENCE_S
         while wanted not in self.screen:
-            assert self._read(end), f"{text!r} did not come, but {self.screen!r}"
+            assert self._read(end), f"{text!r} did not come, but {self.screen[-500:]!r}"
         cut = self.screen.index(wanted) + len(wanted)
         found, self.screen = self.screen[:cut], self.screen[cut:]
         return found.decode(errors="replace")

@@ -61,8 +61,8 @@ def test_a_shell_has_the_clients_size_and_follows_it(at: At) -> None:
 def test_control_c_is_for_the_program(at: At) -> None:
     with run(at) as terminal:
         terminal.until("# ")
-        terminal.type("sleep 1000\r")
-        terminal.until("sleep 1000\r\n")
+        terminal.type("sh -c 'echo up; exec sleep 1000'\r")
+        terminal.until("\r\nup\r\n")  # until then the key would be the line editor's
         terminal.type("\x03")
         terminal.until("# ")
         terminal.type("test -t 0 && test -t 2 && echo still $TERM\r")
@@ -112,11 +112,11 @@ def test_an_exec_has_a_terminal_of_its_own(creched: Daemon, at: At) -> None:
     creched.docker("run", "-dit", "--name", "term", "busybox", "sh", check=True)
     with at("exec", "-it", "term", "sh", rows=20, columns=70) as terminal:
         terminal.until("# ")
-        terminal.type("stty size; tty; test -t 0 && echo yes $TERM\r")
-        assert "20 70\r\n/dev/" in terminal.until("yes xterm\r\n")
-        terminal.resize(41, 102)
-        terminal.type("while [ \"$(stty size)\" != '41 102' ]; do :; done; echo grown up\r")
-        terminal.until("\r\ngrown up\r\n")
+        for rows, columns in ((20, 70), (41, 102)):
+            terminal.resize(rows, columns)
+            wait = f"while [ \"$(stty size)\" != '{rows} {columns}' ]; do :; done"
+            terminal.type(f"{wait}; echo $TERM {rows}\r")  # old clients tell it after the start
+            terminal.until(f"\r\nxterm {rows}\r\n")
         terminal.type("exit 7\r")
         assert terminal.end()[0] == 7
     with at("exec", "-it", "term", "sh") as terminal:
