@@ -2,7 +2,7 @@
 
 v2 tells that `cgroup.events` or `memory.events` has changed by POLLPRI, which trio does not wait
 for; an epoll that holds only that file, and is readable when it does, is what trio waits on. It
-needs no inotify instance, of which a host has 128 for all its programs.
+needs no inotify instance, of which a user has 128 for all his programs.
 """
 
 from __future__ import annotations

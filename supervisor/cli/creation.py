@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 from supervisor.cli import terminal
-from supervisor.cli.errors import CliError, Exit
 from supervisor.cli.isolation import isolation_config
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) *([bkmgt]?)(?:i?b)?", re.IGNORECASE | re.ASCII)
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-
-
-class UsageError(CliError):
-    """An option's value makes no sense."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, code=Exit.DAEMON)
+from supervisor.cli.limits import limits_of
+from supervisor.cli.values import UsageError, size
 
 
 def body_of(args: Namespace, *, attached: bool) -> dict[str, Any]:
@@ -61,37 +51,13 @@ def _host_config(args: Namespace) -> dict[str, Any]:
         "AutoRemove": args.rm,
         "ConsoleSize": terminal.size() if args.tty else None,
         "LogConfig": {"Type": args.log_driver, "Config": pairs("--log-opt", args.log_opt)},
-        "Memory": size("--memory", args.memory),
-        "MemorySwap": size("--memory-swap", args.memory_swap),
-        "NanoCpus": nano_cpus(args.cpus),
-        "PidsLimit": args.pids_limit,
+        **limits_of(args),
         "OomScoreAdj": args.oom_score_adj,
         "Runtime": args.runtime,
         "ShmSize": size("--shm-size", args.shm_size),
         "ReadonlyRootfs": args.read_only,
         **isolation_config(args),
     }
-
-
-def size(option: str, text: str) -> int:
-    """Bytes of "512m", "1.5GiB" or "-1"; 0 for an empty text. Units are powers of 1024."""
-    if text in ("", "-1"):
-        return int(text or 0)
-    found = _SIZE.fullmatch(text)
-    if found is None:
-        raise UsageError(f"{option} {text}: not a size (as 512m or 2g)")
-    return int(float(found[1]) * _UNITS[found[2].lower()])
-
-
-def nano_cpus(text: str) -> int:
-    """Billionths of a processor of "1.5"; 0 for an empty text."""
-    try:
-        count = round(float(text or 0) * 1e9)
-    except (ValueError, OverflowError) as error:
-        raise UsageError(f"--cpus {text}: not a number (as 1.5)") from error
-    if count < 0:
-        raise UsageError(f"--cpus {text}: not a number (as 1.5)")
-    return count
 
 
 def pairs(option: str, items: list[str]) -> dict[str, str]:

@@ -14,8 +14,9 @@ import trio
 
 from drivers.errors import CommandNotExecutable
 from drivers.execution.base import Command, ExecutionDriver, ExitStatus, Pipes, Started
+from drivers.execution.resources import Limits
 from drivers.kernel import mount
-from tests.fakes.execution import FakeExecution, exits, fails, runs_forever
+from tests.fakes.execution import FakeExecution, Process, exits, fails, runs_forever
 from tests.native import ENV, open_native
 from tests.oci import crun, open_oci, runc
 from tests.rootfs import make_busybox_root
@@ -26,10 +27,22 @@ EXIT_3 = ("sh", "-c", "exit 3")
 SPEAKS = ("sh", "-c", "echo out; echo err >&2")
 FOREVER = ("sh", "-c", "echo ready; exec sleep 1000000")
 DEAF = ("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1000000; done")
+OBEYS = ("sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done")
+BUSY = ("sh", "-c", "echo ready; while :; do :; done")
+HOGS = ("sh", "-c", "echo ready; tail /dev/zero; exec sleep 1000000")  # and outlives its child
 MISSING = ("nope",)
 NOT_EXECUTABLE = ("/etc/passwd",)
 
+
+async def _obeys(process: Process) -> int:
+    process.ignored.add(signal.SIGTERM)
+    process.write(b"ready\n")
+    await process.signal_arrived.wait()
+    return 7
+
+
 _SCRIPTS = {
+    OBEYS: _obeys,
     TRUE: exits(0),
     EXIT_3: exits(3),
     SPEAKS: exits(0, stdout=b"out\n", stderr=b"err\n"),
@@ -56,6 +69,7 @@ class Rig:
         user: str = "",
         stdout: int | None = None,
         stderr: int | None = None,
+        limits: Limits | None = None,
         task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
     ) -> ExitStatus:
         """Run a command to its end; without descriptors it writes to nobody."""
@@ -69,17 +83,26 @@ class Rig:
                 stdout=null if stdout is None else stdout,
                 stderr=null if stderr is None else stderr,
             )
-            command = Command(key=key, root_fd=root_fd, argv=argv, env=ENV, user=user)
+            command = Command(
+                key=key,
+                root_fd=root_fd,
+                argv=argv,
+                env=ENV,
+                user=user,
+                limits=limits or Limits(),
+            )
             return await self.driver.run(command, pipes, task_status=task_status)
 
     @contextlib.asynccontextmanager
-    async def ready(self, argv: tuple[str, ...]) -> AsyncIterator[list[ExitStatus]]:
+    async def ready(
+        self, argv: tuple[str, ...], *, limits: Limits | None = None
+    ) -> AsyncIterator[list[ExitStatus]]:
         """A command that has said that it is ready; its end is in the list after the block."""
         ends: list[ExitStatus] = []
         reader, writer = os.pipe2(os.O_CLOEXEC)
 
         async def run(*, task_status: trio.TaskStatus[Started]) -> None:
-            ends.append(await self.run(argv, stdout=writer, task_status=task_status))
+            ends.append(await self.run(argv, stdout=writer, limits=limits, task_status=task_status))
 
         async with trio.lowlevel.FdStream(reader) as output, trio.open_nursery() as nursery:
             try:
@@ -128,5 +151,7 @@ ROWS = (
     Row(name="native", open=_open_native),
     Row(name="oci", open=_open_runc),
     Row(name="oci with crun", open=_open_crun),
-    Row(name="fake", open=_open_fake, lacks=frozenset({"users", "usage"})),
+    Row(
+        name="fake", open=_open_fake, lacks=frozenset({"users", "usage", "stats", "update", "oom"})
+    ),
 )

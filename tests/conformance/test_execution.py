@@ -16,16 +16,22 @@ from drivers.errors import (
     CommandNotExecutable,
     CommandNotFound,
     InvalidRequest,
+    LimitUnavailable,
     NotRunning,
 )
 from drivers.execution.base import ExecutionDriver
+from drivers.execution.resources import Limits
 from tests.cancel import cancel_everywhere
+from tests.cgroups import eventually
 from tests.conformance.harness_execution import (
+    BUSY,
     DEAF,
     EXIT_3,
     FOREVER,
+    HOGS,
     MISSING,
     NOT_EXECUTABLE,
+    OBEYS,
     ROWS,
     SPEAKS,
     TRUE,
@@ -51,6 +57,11 @@ async def _raises_not_running(driver: ExecutionDriver) -> None:
         driver.terminate("k"),
         driver.pids("k"),
         driver.info("k"),
+        driver.pause("k"),
+        driver.unpause("k"),
+        driver.stats("k"),
+        driver.update("k", Limits()),
+        driver.watch_oom("k", lambda: None),
     ):
         with pytest.raises(NotRunning):
             await ask
@@ -161,6 +172,91 @@ async def test_a_key_that_is_not_live_is_not_running(rig: Rig) -> None:
     await _raises_not_running(rig.driver)
     await rig.run(TRUE)
     await _raises_not_running(rig.driver)
+
+
+@drivers(with_="pause")
+async def test_a_paused_command_takes_its_signals_when_it_goes_on(rig: Rig) -> None:
+    async with rig.ready(OBEYS) as ends:
+        await rig.driver.pause("k")
+        await rig.driver.pause("k")
+        await rig.driver.kill("k", signal.SIGTERM)
+        await trio.sleep(0.05)  # nothing tells that a signal does not arrive
+        assert ends == []
+        await rig.driver.unpause("k")
+        await rig.driver.unpause("k")
+    assert [end.code for end in ends] == [7]
+
+
+@drivers(with_="pause")
+async def test_terminate_ends_what_is_paused(rig: Rig) -> None:
+    async with rig.ready(DEAF) as ends:
+        await rig.driver.pause("k")
+        await rig.driver.terminate("k")
+    assert [end.code for end in ends] == [137]
+
+
+@drivers(with_="pause")
+async def test_cancelling_run_ends_what_is_paused(rig: Rig) -> None:
+    with trio.CancelScope() as scope:
+        async with rig.ready(DEAF) as ends:
+            await rig.driver.pause("k")
+            scope.cancel()
+    assert ends == []
+    await _raises_not_running(rig.driver)
+    assert await rig.driver.leftovers() == []
+
+
+@drivers(with_="pause")
+async def test_pausing_cancelled_at_any_step_leaves_nothing(rig: Rig) -> None:
+    async def work() -> None:
+        async with rig.ready(FOREVER):
+            await rig.driver.pause("k")
+            await rig.driver.unpause("k")
+            await rig.driver.terminate("k")
+
+    async def check() -> None:
+        await _raises_not_running(rig.driver)
+        assert await rig.driver.leftovers() == []
+
+    await cancel_everywhere(work, check)
+
+
+@drivers(with_="stats")
+async def test_stats_tell_what_the_command_holds(rig: Rig) -> None:
+    async with rig.ready(BUSY):
+        usage = await rig.driver.stats("k")
+        while usage.cpu.total_usec < 50_000:
+            usage = await rig.driver.stats("k")
+        assert usage.memory.max_usage_bytes > 0
+        assert usage.memory.limit_bytes > usage.memory.usage_bytes
+        assert usage.pids >= 1
+        await rig.driver.terminate("k")
+
+
+@drivers(with_="update")
+async def test_new_limits_hold_at_once_and_those_that_cannot_be_change_nothing(rig: Rig) -> None:
+    async with rig.ready(FOREVER):
+        await rig.driver.update("k", Limits(pids=7, memory_bytes=64 << 20))
+        with pytest.raises(LimitUnavailable, match="cpuset cpus cannot be limited here"):
+            await rig.driver.update("k", Limits(memory_bytes=32 << 20, cpuset_cpus="4000"))
+        usage = await rig.driver.stats("k")
+        assert (usage.pids_limit, usage.memory.limit_bytes) == (7, 64 << 20)
+        await rig.driver.terminate("k")
+
+
+@drivers(with_="oom")
+async def test_running_out_of_memory_is_told_at_once_and_at_the_end(rig: Rig) -> None:
+    told: list[bool] = []
+    async with (
+        rig.ready(HOGS, limits=Limits(memory_bytes=16 << 20)) as ends,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(rig.driver.watch_oom, "k", lambda: told.append(True))
+        await eventually(lambda: told)
+        await rig.driver.info("k")  # it is the child that was killed
+        await rig.driver.terminate("k")
+    assert told == [True]
+    assert [end.oom_killed for end in ends] == [True]
 
 
 @drivers()

@@ -8,6 +8,7 @@ from supervisor.cli.errors import Exit
 from supervisor.cli.parsers.base import Parser, Verbs, add_verb
 from supervisor.cli.parsers.containers import add_detach_keys, add_no_sig_proxy
 from supervisor.cli.parsers.isolation import add_isolation
+from supervisor.cli.parsers.limits import add_limits
 
 
 def add(verbs: Verbs[Parser]) -> None:
@@ -22,7 +23,7 @@ def add(verbs: Verbs[Parser]) -> None:
         _add_process(parser)
         add_isolation(parser)
         _add_files(parser)
-        _add_limits(parser)
+        add_limits(parser)
         _add_network(parser)
         parser.add_argument("image", metavar="IMAGE")
         parser.add_argument("command", metavar="COMMAND", nargs=argparse.REMAINDER)
@@ -79,15 +80,6 @@ def _add_files(parser: Parser) -> None:
     _many(parser, "-v", "--volume", metavar="HOST:PATH[:ro]", help="a directory of the host")
     _many(parser, "--mount", metavar="type=bind|tmpfs,...", help="the same, word by word")
     add("--shm-size", metavar="SIZE", default="", help="size of /dev/shm (default 64m)")
-
-
-def _add_limits(parser: Parser) -> None:
-    add = parser.add_argument
-    add("-m", "--memory", metavar="SIZE", default="", help="512m, 2g")
-    add("--memory-swap", metavar="SIZE", default="", help="memory plus swap; -1: no limit")
-    add("--cpus", metavar="N", default="", help="processors, as 1.5")
-    add("--pids-limit", metavar="N", type=int, help="processes and threads")
-    add("--oom-score-adj", metavar="N", type=int, default=0, help="-1000 to 1000")
 
 
 def _add_network(parser: Parser) -> None:

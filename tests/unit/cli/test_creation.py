@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from supervisor.cli import creation
-from supervisor.cli.creation import UsageError, body_of
+from supervisor.cli import creation, values
+from supervisor.cli.creation import body_of
 from supervisor.cli.parsers.root import build
+from supervisor.cli.values import UsageError
 
 
 def _body(*options: str, attached: bool = True) -> dict[str, Any]:
@@ -32,6 +33,22 @@ def test_a_bare_image_asks_for_nothing_more() -> None:
 def test_limits_are_bytes_and_billionths() -> None:
     host = _body("-m", "1.5g", "--cpus", "0.5", "--pids-limit", "9", "img")["HostConfig"]
     assert (host["Memory"], host["NanoCpus"], host["PidsLimit"]) == (3 << 29, 500_000_000, 9)
+    options = ("--cpuset-cpus", "0-1", "-c", "512", "--memory-reservation", "1g")
+    rates = ("--device-read-bps", "/dev/a:b:1m", "--device-read-bps", "/dev/c:5")
+    host = _body(*options, *rates, "--blkio-weight-device", "/dev/a:100", "img")["HostConfig"]
+    assert (host["CpusetCpus"], host["CpuShares"]) == ("0-1", 512)
+    assert host["MemoryReservation"] == 1 << 30
+    assert host["BlkioWeightDevice"] == [{"Path": "/dev/a", "Weight": 100}]
+    assert host["BlkioDeviceReadBps"] == [
+        {"Path": "/dev/a:b", "Rate": 1 << 20},
+        {"Path": "/dev/c", "Rate": 5},
+    ]
+
+
+@pytest.mark.parametrize("text", ["/dev/a", ":5", "/dev/a:", "/dev/a:x"])
+def test_what_is_no_device_and_number_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--device-write-iops"):
+        _body("--device-write-iops", text, "img")
 
 
 @pytest.mark.parametrize(
@@ -39,19 +56,19 @@ def test_limits_are_bytes_and_billionths() -> None:
     [("", 0), ("-1", -1), ("7", 7), ("8b", 8), ("2k", 2048), ("64MiB", 64 << 20), ("1Gb", 1 << 30)],
 )
 def test_sizes_are_read_as_docker_reads_them(text: str, count: int) -> None:
-    assert creation.size("--memory", text) == count
+    assert values.size("--memory", text) == count
 
 
 @pytest.mark.parametrize("text", ["x", "5q", "-5", "1e3", "m", "1.2.3", "nan", "٣"])
 def test_what_is_no_size_is_refused_with_the_option(text: str) -> None:
     with pytest.raises(UsageError, match=r"--memory .*: not a size"):
-        creation.size("--memory", text)
+        values.size("--memory", text)
 
 
 @pytest.mark.parametrize("text", ["x", "-1", "nan", "inf"])
 def test_what_is_no_number_of_processors_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--cpus"):
-        creation.nano_cpus(text)
+        values.nano_cpus(text)
 
 
 def test_variables_come_from_files_options_and_ourselves(

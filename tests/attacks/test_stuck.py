@@ -1,0 +1,144 @@
+"""Processes that wait for the kernel, and memory that is used up: what is left is told honestly."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import trio
+
+from drivers.errors import DriverError
+from drivers.execution import cgroup, freezer
+from drivers.execution.hierarchy import Hierarchy
+from drivers.execution.resources import Limits
+from tests.cgroups import both, eventually, open_group, running_in
+from tests.native import Box, bind, is_dead, open_box
+from tests.stuck import silent_filesystem
+
+on_both = pytest.mark.parametrize("hierarchy", both(), ids=lambda h: f"v{h.version}")
+
+
+@on_both
+async def test_what_waits_for_the_kernel_is_named_when_it_cannot_be_paused(
+    hierarchy: Hierarchy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ATTACKS 41."""
+    monkeypatch.setattr(freezer, "FREEZE_S", 0.3)
+    async with open_group(hierarchy) as group:
+        with silent_filesystem(tmp_path / "silent") as silent:
+            script = f"while :; do :; done & exec cat {silent.path}/file"
+            async with running_in(group, script) as process:
+                await eventually(silent.asked.is_set)
+                told = rf"can be paused: \[{process.pid}\] wait for the kernel"
+                with pytest.raises(DriverError, match=told):
+                    await group.freeze()
+                [busy] = set(group.pids()) - {process.pid}
+                before = _ticks(busy)
+                await eventually(lambda: _ticks(busy) > before)  # nothing stays frozen
+                silent.abort()
+
+
+def _ticks(pid: int) -> int:
+    """The processor time of a process so far. Source: proc_pid_stat(5), field 14."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+
+
+@on_both
+async def test_what_waits_for_the_kernel_is_named_when_it_cannot_be_killed(
+    hierarchy: Hierarchy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ATTACKS 41."""
+    monkeypatch.setattr(cgroup, "REMOVE_S", 0.3)
+    async with open_group(hierarchy) as group:
+        with silent_filesystem(tmp_path / "silent") as silent:
+            async with running_in(group, f"exec cat {silent.path}/file") as process:
+                await eventually(silent.asked.is_set)
+                pid = re.escape(f"[{process.pid}]")
+                told = f"processes {pid} do not end: {pid} wait for the kernel"
+                with pytest.raises(DriverError, match=told):
+                    await group.remove()
+                assert process.poll() is None
+                silent.abort()
+
+
+async def test_a_container_that_cannot_end_ends_when_the_kernel_answers(tmp_path: Path) -> None:
+    """ATTACKS 41."""
+    async with open_box(tmp_path) as box:
+        with silent_filesystem(tmp_path / "silent") as silent, bind(silent.path, "/silent") as at:
+            async with trio.open_nursery() as nursery:
+                started, _ = await box.start(
+                    nursery, "cat /silent/file & exec sleep 1000000", mounts=(at,)
+                )
+                await eventually(silent.asked.is_set)
+                pids = await box.driver.pids("box")
+                await box.driver.terminate("box")
+                await trio.sleep(0.1)  # nothing tells that a process does not end
+                left = await box.driver.pids("box")
+                assert left
+                assert set(left) <= set(pids)
+                assert (await box.driver.info("box")).pid == started.pid
+                silent.abort()
+        assert all(is_dead(pid) for pid in pids)
+
+
+async def test_a_frozen_group_of_the_containers_own_cannot_keep_it(tmp_path: Path) -> None:
+    """ATTACKS 41."""
+    async with open_box(tmp_path) as box, trio.open_nursery() as nursery:
+        _, output = await box.start(nursery, "sleep 1000000 & echo ready; wait")
+        await output.receive_some()
+        own = _make_frozen_group_below(await _group_of(box), (await box.driver.pids("box"))[-1])
+        await box.driver.terminate("box")
+    assert not own.exists()
+
+
+async def _group_of(box: Box) -> Path:
+    hierarchy = cgroup.detect()
+    name = hierarchy.holding("freezer")
+    assert name is not None
+    return hierarchy.directories((await box.driver.info("box")).cgroup)[name]
+
+
+def _make_frozen_group_below(group: Path, pid: int) -> Path:
+    own = group / "own"
+    own.mkdir()
+    (own / "cgroup.procs").write_text(str(pid))
+    file = own / "cgroup.freeze"
+    if file.exists():
+        file.write_text("1")
+    else:
+        (own / "freezer.state").write_text("FROZEN")
+    return own
+
+
+async def test_a_child_that_takes_all_memory_is_killed_and_its_parent_lives_on(
+    tmp_path: Path,
+) -> None:
+    """ATTACKS 43."""
+    told: list[bool] = []
+    async with open_box(tmp_path) as box, trio.open_nursery() as nursery:
+        script = "tail /dev/zero; echo survived; read _; exit 5"
+        limits = Limits(memory_bytes=16 << 20)
+        _, output = await box.start(nursery, script, limits=limits)
+        nursery.start_soon(box.driver.watch_oom, "box", lambda: told.append(True))
+        said = b""
+        while b"survived" not in said:
+            said += await output.receive_some()
+        await eventually(lambda: told)
+        assert (await box.driver.stats("box")).memory.oom_kills == 1
+        await box.driver.terminate("box")
+    assert told == [True]
+
+
+async def test_memory_outside_the_limit_is_not_touched(tmp_path: Path) -> None:
+    """ATTACKS 43: the keeper and other containers live on when one runs out of memory."""
+    async with open_box(tmp_path) as box:
+        async with trio.open_nursery() as nursery:
+            _, output = await box.start(nursery, "echo ready; exec sleep 1000000", key="other")
+            await output.receive_some()
+            ran = await box.shell("exec tail /dev/zero", limits=Limits(memory_bytes=16 << 20))
+            assert (ran.status.code, ran.status.oom_killed) == (137, True)
+            assert await box.driver.pids("other")
+            assert (await box.driver.stats("other")).memory.oom_kills == 0
+            await box.driver.terminate("other")
+        assert (await box.shell("exit 3")).status.code == 3
