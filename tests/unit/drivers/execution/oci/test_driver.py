@@ -441,6 +441,33 @@ async def test_limits_are_replaced_while_it_runs(box: Box) -> None:
 
 
 @both
+async def test_what_it_uses_is_told(box: Box) -> None:
+    limits = Limits(memory_bytes=64 << 20, pids=9)
+    async with _running(box, limits=limits) as (_, execution):
+        before = await box.driver.stats("box")
+        burn = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; cut -d' ' -f14,15 /proc/$$/stat"
+        await execution.run("sh", "-c", burn)
+        after = await box.driver.stats("box")
+        ticks = sum(map(int, (await execution.text()).split()))
+    burnt_usec = ticks * 1_000_000 // os.sysconf("SC_CLK_TCK")
+    assert after.cpu.total_usec - before.cpu.total_usec >= 0.7 * burnt_usec
+    assert (after.memory.limit_bytes, after.pids_limit) == (64 << 20, 9)
+    assert after.memory.usage_bytes > 0
+    assert (after.pids, after.networks) == (1, ())
+
+
+@both
+async def test_running_out_of_memory_is_told_when_it_happens(box: Box) -> None:
+    told = trio.Event()
+    limits = Limits(memory_bytes=16 << 20)
+    async with _running(box, limits=limits) as (_, execution), trio.open_nursery() as nursery:
+        nursery.start_soon(box.driver.watch_oom, "box", told.set)
+        assert (await execution.run("tail", "/dev/zero")).signal == signal.SIGKILL
+        await told.wait()
+        nursery.cancel_scope.cancel()
+
+
+@both
 async def test_a_terminal_is_given_and_has_the_size_asked_for(box: Box) -> None:
     script = "tty; stty size; read line; echo got:$line; exit 4"
     window = WindowSize(rows=33, columns=111)
