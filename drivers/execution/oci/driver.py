@@ -36,7 +36,9 @@ from drivers.execution.oci.process import further_process
 from drivers.execution.oci.resources import make_update
 from drivers.execution.oci.root import check_mount_points
 from drivers.execution.oci.runtime import Runtime, find_runtime
+from drivers.execution.oci.seccomp import linux_seccomp
 from drivers.execution.resources import Limits, Usage
+from drivers.execution.seccomp import rules_of
 from drivers.execution.user import look_up
 from drivers.keeper.client import Keeper
 from drivers.keeper.protocol import MAX_FDS
@@ -190,7 +192,7 @@ class OciExecution:
         live = self._of(process.key)
         check_process(process)
         if live.paused:
-            raise Conflict(f"container {process.key} is paused")
+            raise Conflict(f"container {process.key} is paused: unpause it first")
         name = f"exec-{next(self._numbers)}"
         async with AsyncExitStack() as held:
             job = await trio.to_thread.run_sync(self._describe, live, process, name)
@@ -379,4 +381,10 @@ def open_driver(
         cgroup.detect(),
         cgroup_parent=cgroup_parent,
         bundles=own / "bundles",
+        resolve_seccomp=_seccomp_of,
     )
+
+
+def _seccomp_of(command: Command) -> dict[str, Any] | None:
+    rules = rules_of(command.seccomp, command.capabilities)
+    return None if rules is None else linux_seccomp(rules)

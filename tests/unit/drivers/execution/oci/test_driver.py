@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import os
 import re
 import shutil
@@ -218,6 +220,20 @@ async def test_limits_are_the_control_groups(box: Box) -> None:
         script, limits=limits, rlimits=(Rlimit(name="nofile", soft=90, hard=100),)
     )
     assert [word for word in ran.stdout.split() if word != "100000"] == ["67108864", "50000", "7"]
+
+
+@both
+async def test_system_calls_are_filtered_unless_it_is_unconfined(box: Box) -> None:
+    script = "grep ^Seccomp: /proc/self/status; unshare -n true && echo unshared"
+    assert (await box.shell(script)).stdout.split() == ["Seccomp:", "2"]
+    ran = await box.shell(script, seccomp="unconfined")
+    assert ran.stdout.split() == ["Seccomp:", "0"]
+    rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EXDEV}
+    profile = json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]})
+    assert "Invalid cross-device link" in (await box.shell("mkdir /x", seccomp=profile)).stderr
+    async with _running(box) as (_, execution):
+        await execution.run("grep", "^Seccomp:", "/proc/self/status")
+        assert (await execution.text()).split() == ["Seccomp:", "2"]
 
 
 @both
