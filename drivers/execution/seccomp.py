@@ -35,6 +35,14 @@ def filter_of(profile: str, capabilities: frozenset[str]) -> bytes | None:
     return compile_filter(default_profile() if profile == DEFAULT else profile, capabilities)
 
 
+def rules_of(profile: str, capabilities: frozenset[str]) -> Resolved | None:
+    """As `filter_of`, for a runtime that compiles them itself. Raises InvalidRequest."""
+    if profile == UNCONFINED:
+        return None
+    text = default_profile() if profile == DEFAULT else profile
+    return resolve(parse_profile(text), capabilities, _host())
+
+
 @functools.cache
 def default_profile() -> str:
     """The text of Creche's own allow-list."""

@@ -82,6 +82,40 @@ def test_it_is_seen_killed_and_read_like_any_other(creched: Daemon) -> None:
     creched.docker("rm", "box", check=True)
 
 
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+def test_exec_pause_stats_and_update_work_on_it(creched: Daemon, runtime: str) -> None:
+    docker = creched.docker
+    options = ["--runtime", runtime, "-m", "64m", "--name", "whole"]
+    docker("run", "-d", *options, "busybox", "sleep", "1000", check=True)
+    script = ["sh", "-c", "cat; id -u; exit 5"]
+    done = docker("exec", "-i", "-u", "alice", "whole", *script, input="in\n")
+    assert (done.stdout, done.returncode) == ("in\n1000\n", 5), done.stderr
+    assert docker("exec", "whole", "nope").returncode == 127
+    docker("pause", "whole", check=True)
+    assert "paused" in docker("exec", "whole", "true").stderr
+    docker("unpause", "whole", check=True)
+    stats = ["stats", "--no-stream", "--format", "{{.MemUsage}} {{.PIDs}}", "whole"]
+    assert docker(*stats, check=True).stdout.endswith("/ 64MiB 1\n")
+    docker("update", "-m", "128m", "--memory-swap", "128m", "whole", check=True)
+    assert docker(*stats, check=True).stdout.endswith("/ 128MiB 1\n")
+    docker("rm", "-f", "whole", check=True)
+
+
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+def test_it_can_have_a_terminal(creched: Daemon, runtime: str) -> None:
+    script = "test -t 0 && test -t 1 && tty"
+    done = creched.docker("run", "--rm", "-t", "--runtime", runtime, "busybox", "sh", "-c", script)
+    assert (done.stdout, done.returncode) == ("/dev/pts/0\n", 0), done.stderr
+
+
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+def test_system_calls_are_filtered_and_privileges_dropped(creched: Daemon, runtime: str) -> None:
+    script = "grep -E '^(Seccomp|CapEff):' /proc/self/status"
+    options = ["--runtime", runtime, "--cap-drop", "ALL"]
+    done = creched.docker("run", "--rm", *options, "busybox", "sh", "-c", script, check=True)
+    assert done.stdout.split() == ["CapEff:", "0" * 16, "Seccomp:", "2"]
+
+
 def test_mounts_limits_and_users_are_as_asked(creched: Daemon, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("data\n")
     tmp_path.chmod(0o755)

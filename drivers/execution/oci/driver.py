@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import signal
@@ -25,6 +26,7 @@ from drivers.execution.base import Command, ExitStatus, Info, Pipes, Process, St
 from drivers.execution.cgroup import ControlGroup, Hierarchy
 from drivers.execution.checks import check_command, check_key, check_process
 from drivers.execution.ends import exit_status
+from drivers.execution.network_usage import network_usage
 from drivers.execution.oci.bundle import Bundle, Job, make_directory
 from drivers.execution.oci.config import Place, make_config
 from drivers.execution.oci.groups import can_limit_swap, every_mount
@@ -34,7 +36,9 @@ from drivers.execution.oci.process import further_process
 from drivers.execution.oci.resources import make_update
 from drivers.execution.oci.root import check_mount_points
 from drivers.execution.oci.runtime import Runtime, find_runtime
-from drivers.execution.resources import Limits
+from drivers.execution.oci.seccomp import linux_seccomp
+from drivers.execution.resources import Limits, Usage
+from drivers.execution.seccomp import rules_of
 from drivers.execution.user import look_up
 from drivers.keeper.client import Keeper
 from drivers.keeper.protocol import MAX_FDS
@@ -188,7 +192,7 @@ class OciExecution:
         live = self._of(process.key)
         check_process(process)
         if live.paused:
-            raise Conflict(f"container {process.key} is paused")
+            raise Conflict(f"container {process.key} is paused: unpause it first")
         name = f"exec-{next(self._numbers)}"
         async with AsyncExitStack() as held:
             job = await trio.to_thread.run_sync(self._describe, live, process, name)
@@ -247,17 +251,14 @@ class OciExecution:
 
     async def pause(self, key: str) -> None:
         live = self._of(key)
-        if not live.paused:
-            with self._alive(key, live):
-                await self._runtime.pause(live.bundle.log("pause"), key)
-            live.paused = True
+        with self._alive(key, live):
+            await live.group.freeze()
+        live.paused = True
 
     async def unpause(self, key: str) -> None:
         live = self._of(key)
-        if live.paused:
-            with self._alive(key, live):
-                await self._runtime.resume(live.bundle.log("resume"), key)
-            live.paused = False
+        live.group.thaw()
+        live.paused = False
 
     async def terminate(self, key: str) -> None:
         live = self._of(key)
@@ -272,6 +273,15 @@ class OciExecution:
         live = self._of(key)
         ticks = live.launched.spawned.start_time_ticks
         return Info(pid=live.pid, start_time_ticks=ticks, cgroup=live.group.path)
+
+    async def stats(self, key: str) -> Usage:
+        live = self._of(key)
+        own_network = live.command.namespaces.network != "host"
+        networks = network_usage(live.pid) if own_network else ()
+        return dataclasses.replace(live.group.usage(), networks=networks)
+
+    async def watch_oom(self, key: str, tell: Callable[[], None]) -> None:
+        await self._of(key).group.watch_oom(tell)
 
     async def update(self, key: str, limits: Limits) -> None:
         live = self._of(key)
@@ -371,4 +381,10 @@ def open_driver(
         cgroup.detect(),
         cgroup_parent=cgroup_parent,
         bundles=own / "bundles",
+        resolve_seccomp=_seccomp_of,
     )
+
+
+def _seccomp_of(command: Command) -> dict[str, Any] | None:
+    rules = rules_of(command.seccomp, command.capabilities)
+    return None if rules is None else linux_seccomp(rules)

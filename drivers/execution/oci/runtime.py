@@ -56,14 +56,6 @@ class Runtime:
         """Let the command of a container run. Raises SpawnFailed or one of its kinds."""
         await self._call(log, "start", key, argv=argv)
 
-    async def pause(self, log: Path, key: str) -> None:
-        """Stop every process. Raises DriverError."""
-        await self._call(log, "pause", key)
-
-    async def resume(self, log: Path, key: str) -> None:
-        """Let every process go on. Raises DriverError."""
-        await self._call(log, "resume", key)
-
     async def update(self, log: Path, key: str, resources: dict[str, Any]) -> None:
         """Replace limits. Raises LimitUnavailable; then the old ones hold."""
         data = json.dumps(resources).encode()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import json
 import os
 import re
 import shutil
@@ -218,6 +220,20 @@ async def test_limits_are_the_control_groups(box: Box) -> None:
         script, limits=limits, rlimits=(Rlimit(name="nofile", soft=90, hard=100),)
     )
     assert [word for word in ran.stdout.split() if word != "100000"] == ["67108864", "50000", "7"]
+
+
+@both
+async def test_system_calls_are_filtered_unless_it_is_unconfined(box: Box) -> None:
+    script = "grep ^Seccomp: /proc/self/status; unshare -n true && echo unshared"
+    assert (await box.shell(script)).stdout.split() == ["Seccomp:", "2"]
+    ran = await box.shell(script, seccomp="unconfined")
+    assert ran.stdout.split() == ["Seccomp:", "0"]
+    rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EXDEV}
+    profile = json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]})
+    assert "Invalid cross-device link" in (await box.shell("mkdir /x", seccomp=profile)).stderr
+    async with _running(box) as (_, execution):
+        await execution.run("grep", "^Seccomp:", "/proc/self/status")
+        assert (await execution.text()).split() == ["Seccomp:", "2"]
 
 
 @both
@@ -438,6 +454,33 @@ async def test_limits_are_replaced_while_it_runs(box: Box) -> None:
         memory, pids = (await execution.text()).split()
     assert int(memory) == more.memory_bytes
     assert pids in ("max", str(2**22))
+
+
+@both
+async def test_what_it_uses_is_told(box: Box) -> None:
+    limits = Limits(memory_bytes=64 << 20, pids=9)
+    async with _running(box, limits=limits) as (_, execution):
+        before = await box.driver.stats("box")
+        burn = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; cut -d' ' -f14,15 /proc/$$/stat"
+        await execution.run("sh", "-c", burn)
+        after = await box.driver.stats("box")
+        ticks = sum(map(int, (await execution.text()).split()))
+    burnt_usec = ticks * 1_000_000 // os.sysconf("SC_CLK_TCK")
+    assert after.cpu.total_usec - before.cpu.total_usec >= 0.7 * burnt_usec
+    assert (after.memory.limit_bytes, after.pids_limit) == (64 << 20, 9)
+    assert after.memory.usage_bytes > 0
+    assert (after.pids, after.networks) == (1, ())
+
+
+@both
+async def test_running_out_of_memory_is_told_when_it_happens(box: Box) -> None:
+    told = trio.Event()
+    limits = Limits(memory_bytes=16 << 20)
+    async with _running(box, limits=limits) as (_, execution), trio.open_nursery() as nursery:
+        nursery.start_soon(box.driver.watch_oom, "box", told.set)
+        assert (await execution.run("tail", "/dev/zero")).signal == signal.SIGKILL
+        await told.wait()
+        nursery.cancel_scope.cancel()
 
 
 @both
