@@ -126,21 +126,31 @@ class SpawnFailed(DriverError):
     exit_code = 128
 
     def __init__(self, step: str, errno: int, detail: str = "") -> None:
-        name = errno_names.errorcode.get(errno, str(errno))
-        words = f"{name} ({detail})" if detail and errno else detail or name
-        super().__init__(f"{step}: {words}")
+        super().__init__(self._words(step, errno, detail))
         self.step = step
         self.errno = errno
         self.detail = detail
 
+    def _words(self, step: str, errno: int, detail: str) -> str:
+        name = errno_names.errorcode.get(errno, str(errno))
+        words = f"{name} ({detail})" if detail and errno else detail or name
+        return f"{step}: {words}"
 
-class CommandNotFound(SpawnFailed):
+
+class _CommandFailed(SpawnFailed):
+    """Every step before the command itself went well; the detail says it all."""
+
+    def _words(self, step: str, errno: int, detail: str) -> str:
+        return detail or super()._words(step, errno, detail)
+
+
+class CommandNotFound(_CommandFailed):
     """The command does not exist in the container."""
 
     exit_code = 127
 
 
-class CommandNotExecutable(SpawnFailed):
+class CommandNotExecutable(_CommandFailed):
     """The command exists but cannot be executed."""
 
     exit_code = 126

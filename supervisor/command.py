@@ -203,6 +203,7 @@ def _open_bind(bind: Bind) -> int:
 def _open_tmpfs(tmpfs: Tmpfs) -> int:
     context = mount.fsopen("tmpfs")
     try:
+        mount.fsconfig_string(context, "source", "tmpfs")
         mount.fsconfig_string(context, "mode", f"{tmpfs.mode:o}")
         if tmpfs.size_bytes is not None:
             mount.fsconfig_string(context, "size", str(tmpfs.size_bytes))

@@ -46,14 +46,16 @@ class ControlGroup:
         key: str,
         limits: Limits | None = None,
         device_rules: Sequence[DeviceRule] = (),
+        *,
+        in_every_mount: bool = False,
     ) -> None:
         """`limits` decide which v1 controllers have the group; None means every one that may.
 
-        `device_rules` come after the default ones.
+        `device_rules` come after the default ones. `in_every_mount`: whatever the limits need.
         """
         self._limits = limits or Limits()
         self._device_rules = effective(device_rules)
-        needed = None if limits is None else self._controllers()
+        needed = None if limits is None or in_every_mount else self._controllers()
         self._at = Directories(hierarchy, parent, key, needed)
         self.path = self._at.path
         self.version = hierarchy.version

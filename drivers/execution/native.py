@@ -74,12 +74,17 @@ class NativeExecution:
                 group.create()
                 with _terminal_of(command) as terminal:
                     spawned = await self._spawn(command, pipes, group, terminal)
-                held.callback(os.close, spawned.pidfd)
                 live = self._live[key] = Live(command, group, spawned)
+                held.callback(self._let_go, key, spawned)
                 end = await self._see_through(live, terminal, task_status)
                 return exit_status(end, oom_killed=group.oom_kills() > 0)
         finally:
             del self._live[key]
+
+    def _let_go(self, key: str, spawned: Spawned) -> None:
+        """The first process has been reaped: nobody may signal it any more."""
+        self._live[key] = None
+        os.close(spawned.pidfd)
 
     async def _spawn(
         self, command: Command, pipes: Pipes, group: ControlGroup, terminal: Terminal | None

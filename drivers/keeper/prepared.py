@@ -86,7 +86,9 @@ class PreparedPrograms:
         return self._idle.pop(text, None) or prepare(text, self._last_capability)
 
     def give_back(self, text: str, recipe: Recipe) -> None:
-        """Keep it for the next."""
+        """Keep it for the next; there is none for a program of the host, whose plan is its own."""
+        if isinstance(recipe, HostRecipe):
+            return
         self._idle[text] = recipe
         if len(self._idle) > KEPT:
             self._idle.popitem(last=False)

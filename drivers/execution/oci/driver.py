@@ -33,7 +33,6 @@ from drivers.execution.oci.groups import can_limit_swap, every_mount
 from drivers.execution.oci.launch import Call, Launched, launch, looked_after
 from drivers.execution.oci.namespaces import has_ended, open_namespaces
 from drivers.execution.oci.process import further_process
-from drivers.execution.oci.resources import make_update
 from drivers.execution.oci.root import check_mount_points
 from drivers.execution.oci.runtime import Runtime, find_runtime
 from drivers.execution.oci.seccomp import linux_seccomp
@@ -60,7 +59,6 @@ class _Live:
     bundle: Bundle
     group: ControlGroup
     launched: Launched
-    limits: Limits
     paused: bool = False
 
     @property
@@ -148,8 +146,8 @@ class OciExecution:
                 mounts=tuple(zip(fds, map(str, points), strict=True)),
             )
             launched = await launch(self._keeper, self._runtime, call)
-        group = self._group(command.key)
-        return _Live(command, bundle, group, launched, command.limits), job
+        group = self._group(command.key, command.limits)
+        return _Live(command, bundle, group, launched), job
 
     async def _start(self, live: _Live, job: Job) -> None:
         """Let the command run; the terminal is nobody's if it does not."""
@@ -285,11 +283,8 @@ class OciExecution:
 
     async def update(self, key: str, limits: Limits) -> None:
         live = self._of(key)
-        swap = can_limit_swap(self._hierarchy)
-        resources = make_update(live.limits, limits, swap=swap)
-        with self._alive(key, live):
-            await self._runtime.update(live.bundle.log("update"), key, resources)
-        live.limits = limits
+        # not by the runtime: what it could not set would not be taken back
+        live.group.update(limits)
 
     async def clean(self, key: str) -> None:
         check_key(key)
@@ -327,8 +322,9 @@ class OciExecution:
                 raise NotRunning(f"container {key} is not running") from error
             raise
 
-    def _group(self, key: str) -> ControlGroup:
-        return ControlGroup(self._hierarchy, self._parent, key)
+    def _group(self, key: str, limits: Limits | None = None) -> ControlGroup:
+        """The group as the runtime makes it: in every mount, whatever the limits need."""
+        return ControlGroup(self._hierarchy, self._parent, key, limits, in_every_mount=True)
 
     def _of(self, key: str) -> _Live:
         live = self._live.get(key)

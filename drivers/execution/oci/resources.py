@@ -10,20 +10,6 @@ from typing import Any
 from drivers.execution.resources import DeviceRate, DeviceRule, DeviceWeight, Limits
 
 CPU_PERIOD_USEC = 100_000  # the kernel's default
-# What lifts a limit, by the specification's names.
-_NO_LIMIT: dict[str, Any] = {
-    **dict.fromkeys(("limit", "swap", "reservation", "quota"), -1),
-    "disableOOMKiller": False,
-    "period": CPU_PERIOD_USEC,
-    "shares": 1024,
-    "cpus": "",
-    "mems": "",
-    "weight": 500,
-    "weightDevice": (),
-    **dict.fromkeys(("throttleReadBpsDevice", "throttleWriteBpsDevice"), ()),
-    **dict.fromkeys(("throttleReadIOPSDevice", "throttleWriteIOPSDevice"), ()),
-}
-_EVERY_PID = 2**22  # the kernel has no more; crun 1.8 fails on -1
 
 
 def make_resources(
@@ -45,19 +31,6 @@ def make_resources(
         found["blockIO"] = block
     if limits.pids is not None and limits.pids > 0:
         found["pids"] = {"limit": limits.pids}
-    return found
-
-
-def make_update(before: Limits, after: Limits, *, swap: bool) -> dict[str, Any]:
-    """What changes in a running container; a limit that goes is said, or the old one would stay."""
-    old, new = (make_resources(limits, (), swap=swap) for limits in (before, after))
-    found: dict[str, Any] = {}
-    for name in ("memory", "cpu", "blockIO", "pids"):
-        gone = {key: _NO_LIMIT[key] for key in old.get(name, {}).keys() - new.get(name, {}).keys()}
-        if old.get(name) != new.get(name):
-            found[name] = gone | new.get(name, {})
-    if found.get("pids") == {"limit": _NO_LIMIT["limit"]}:
-        found["pids"] = {"limit": _EVERY_PID}
     return found
 
 

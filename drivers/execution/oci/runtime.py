@@ -6,11 +6,9 @@ Source: OCI runtime command line interface, and runc(8), which crun, youki and r
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import trio
 
@@ -55,11 +53,6 @@ class Runtime:
     async def start(self, log: Path, key: str, argv: tuple[str, ...]) -> None:
         """Let the command of a container run. Raises SpawnFailed or one of its kinds."""
         await self._call(log, "start", key, argv=argv)
-
-    async def update(self, log: Path, key: str, resources: dict[str, Any]) -> None:
-        """Replace limits. Raises LimitUnavailable; then the old ones hold."""
-        data = json.dumps(resources).encode()
-        await self._call(log, "update", "--resources", "-", key, stdin=data)
 
     async def delete(self, key: str) -> None:
         """Kill what there is of a container and forget it; it may be gone already."""

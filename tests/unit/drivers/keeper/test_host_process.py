@@ -76,7 +76,7 @@ async def test_its_mounts_are_its_own_and_go_with_it(null: int, tmp_path: Path) 
 
 async def test_a_program_that_is_not_there_is_told(null: int) -> None:
     async with open_keeper() as keeper:
-        with pytest.raises(SpawnFailed, match="exec: ENOENT"):
+        with pytest.raises(SpawnFailed, match='exec: "/nope": stat'):
             await keeper.spawn_host("h", HostPlan(), Words(argv=["/nope"], env=[]), [null] * 3)
         assert await keeper.kept() == {}
 

@@ -23,7 +23,7 @@ from drivers.execution.base import (
 from drivers.execution.defaults import ALL_CAPABILITIES, DEFAULT_CAPABILITIES, DEFAULT_MASKED_PATHS
 from drivers.execution.oci.config import Place, make_config
 from drivers.execution.oci.process import further_process
-from drivers.execution.oci.resources import make_resources, make_update
+from drivers.execution.oci.resources import make_resources
 from drivers.execution.oci.seccomp import linux_seccomp
 from drivers.execution.resources import DeviceRate, DeviceRule, DeviceWeight, Limits
 from drivers.execution.user import Identity
@@ -230,18 +230,6 @@ def test_swap_is_not_limited_where_the_kernel_does_not_count_it() -> None:
 def test_a_quota_with_its_period_is_taken_as_it_is() -> None:
     limits = Limits(cpu_period_usec=50_000, cpu_quota_usec=25_000)
     assert make_resources(limits, (), swap=True)["cpu"] == {"period": 50_000, "quota": 25_000}
-
-
-def test_an_update_says_what_changes_and_lifts_what_is_gone() -> None:
-    before = Limits(memory_bytes=64, memory_swap_bytes=64, pids=20, cpu_shares=512)
-    after = Limits(memory_bytes=128, cpu_shares=512)
-    assert make_update(before, after, swap=True) == {
-        "memory": {"limit": 128, "swap": -1},
-        "pids": {"limit": 2**22},
-    }
-    assert make_update(before, before, swap=True) == {}
-    lifted = make_update(_ALL_LIMITS, Limits(), swap=True)
-    assert set(lifted) == {"memory", "cpu", "blockIO", "pids"}
 
 
 @dataclass(frozen=True)
