@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import AsyncExitStack
+from contextlib import ExitStack
 from pathlib import Path
 
 from drivers.errors import InvalidRequest, from_os_error
@@ -125,7 +125,7 @@ def _of_host(path: str) -> str:
         return ""
 
 
-def open_mounts(spec: ContainerSpec, directory: Path, held: AsyncExitStack) -> tuple[MountAt, ...]:
+def open_mounts(spec: ContainerSpec, directory: Path, held: ExitStack) -> tuple[MountAt, ...]:
     """Detached mounts of everything the spec asks for; `held` closes them.
 
     Raises InvalidRequest naming a bind source that is not there, Unsupported if there is no

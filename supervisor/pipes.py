@@ -24,6 +24,10 @@ class ChildEnds:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what is open yet."""
         while self._open:
             os.close(self._open.pop())
 
@@ -75,23 +79,23 @@ def _open_null(flags: int) -> int:
 class HandOver(trio.TaskStatus[Started]):
     """Does what is due when the process has its streams, before anybody hears of its start.
 
-    Our copies of the child's ends are closed: else nobody would see the end of its output. Its
-    terminal is taken: the receiver's to close from now on.
+    What only the start needed is let go of; our copies of the child's ends among it, or nobody
+    would see the end of its output. Its terminal is taken: the receiver's to close from now on.
     """
 
     def __init__(
         self,
         task_status: trio.TaskStatus[Started],
-        ends: ChildEnds,
+        let_go: Callable[[], None],
         take_terminal: Callable[[int], None],
     ) -> None:
         self._task_status = task_status
-        self._ends = ends
+        self._let_go = let_go
         self._take_terminal = take_terminal
 
     def started(self, value: Started | None = None) -> None:
         assert value is not None
-        self._ends.__exit__()
+        self._let_go()
         if value.terminal_fd is not None:
             self._take_terminal(value.terminal_fd)
         self._task_status.started(value)

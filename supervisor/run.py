@@ -76,14 +76,18 @@ async def run_once(
     execution, network = drivers.execution_of(spec), drivers.network_of(spec)
     async with AsyncExitStack() as held:
         root_fd = await hold_in(held, f"root of {spec.name}", *_root_of(spec, drivers.storage))
+        # kept no longer than the start takes: whose end closes the last descriptor of a mount
+        # waits for the kernel to take it apart, and that should be the container
+        until_start = held.enter_context(ExitStack())
+        until_start.callback(os.close, root_fd)
         endpoint = await hold_in(
             held,
             f"network of {spec.name}",
             partial(network.attach, spec.id),
             lambda _: network.detach(spec.id),
         )
-        joined = await _join(spec.isolation, neighbour, held)
-        mounts = open_mounts(spec, directory, held)
+        joined = await _join(spec.isolation, neighbour, until_start)
+        mounts = open_mounts(spec, directory, until_start)
         devices, rules = await _devices(spec.isolation)
         command = build_command(
             spec,
@@ -105,9 +109,9 @@ async def run_once(
                 if spec.open_stdin:
                     nursery.start_soon(stdin.pump, terminal.input_fd())
 
-            with _open_streams(spec, logs, stdin, nursery) as child:
-                handing_over = HandOver(task_status, child, take_terminal)
-                status = await execution.run(command, child.pipes, task_status=handing_over)
+            child = until_start.enter_context(_open_streams(spec, logs, stdin, nursery))
+            handing_over = HandOver(task_status, until_start.close, take_terminal)
+            status = await execution.run(command, child.pipes, task_status=handing_over)
             for output in outputs:
                 output.finish()  # a terminal is open at both ends, and tells of no end by itself
             await logs.drained()
@@ -115,7 +119,7 @@ async def run_once(
     return status
 
 
-async def _join(isolation: Isolation, neighbour: FindNeighbour, held: AsyncExitStack) -> Joined:
+async def _join(isolation: Isolation, neighbour: FindNeighbour, held: ExitStack) -> Joined:
     """What it shares; in a thread only if that takes one, for most containers share nothing."""
     opened = held.enter_context(ExitStack())
     if isolation.pid_mode or isolation.ipc_mode:
@@ -134,13 +138,12 @@ async def _devices(
 def _root_of(
     spec: ContainerSpec, storage: StorageDriver
 ) -> tuple[Callable[[], Awaitable[int]], Callable[[int], Awaitable[None]]]:
-    """How to get the detached mount of the root file system, and how to give it back."""
+    """How to get the detached mount of the root file system, and to say that it is closed."""
 
     async def get() -> int:
         return open_rootfs(spec.rootfs) if spec.rootfs else await storage.get(spec.id)
 
-    async def put(root_fd: int) -> None:
-        os.close(root_fd)
+    async def put(_: int) -> None:
         if not spec.rootfs:
             await storage.put(spec.id)
 

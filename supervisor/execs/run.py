@@ -52,7 +52,7 @@ async def run_exec(
             async with trio.open_nursery() as copying:
                 streams = _Streams(instance, stdin, copying, feeding)
                 with streams.open() as child:
-                    handing_over = HandOver(task_status, child, streams.take_terminal)
+                    handing_over = HandOver(task_status, child.close, streams.take_terminal)
                     status = await driver.exec(process, child.pipes, task_status=handing_over)
                 instance.ended(status)
                 feeding.start_soon(streams.finish)

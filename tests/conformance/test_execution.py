@@ -254,8 +254,8 @@ async def test_running_out_of_memory_is_told_at_once_and_at_the_end(rig: Rig) ->
         nursery.start_soon(rig.driver.watch_oom, "k", lambda: told.append(True))
         await eventually(lambda: told)
         # told when memory was used up: whom the kernel kills for it is decided after that
-        while not (await rig.driver.stats("k")).memory.oom_kills:
-            await trio.sleep(0.01)
+        while not (await rig.driver.stats("k")).memory.oom_kills:  # noqa: ASYNC110
+            await trio.sleep(0.01)  # no descriptor tells of it
         await rig.driver.info("k")  # it is the child that was killed
         await rig.driver.terminate("k")
     assert told == [True]
