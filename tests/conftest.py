@@ -14,7 +14,8 @@ _SETTLE_S = 10.0  # this machine's PID 1 may reap late
 
 def _host() -> dict[str, set[str]]:
     """Mounts, control groups, network devices, and namespaces with processes of ours in them."""
-    groups = {str(p) for top in Path("/sys/fs/cgroup").glob("*") for p in top.glob("*creche*")}
+    top = Path("/sys/fs/cgroup")  # of v2, or with the directories of v1's controllers
+    groups = {str(p) for pattern in ("*creche*", "*/*creche*") for p in top.glob(pattern)}
     return {
         "mounts": set(Path("/proc/self/mountinfo").read_text().splitlines()),
         "cgroups": groups,
