@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.system.daemon import Daemon
+from tests.system.daemon import PATIENCE_S, Daemon, docker_binaries
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def field(creched: Daemon, name: str, path: str) -> str:
 
 def until(creched: Daemon, name: str, path: str, value: str) -> None:
     """Wait for a field of inspect; the daemon's own events tell of changes only while asked."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + PATIENCE_S
     while (found := field(creched, name, path)) != value:
         assert time.monotonic() < end, f"{path} is {found}, not {value}"
         time.sleep(0.05)
@@ -58,7 +58,7 @@ def test_stop_sends_the_stop_signal_and_waits_for_the_end(creched: Daemon, name:
         script,
         check=True,
     )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while "up" not in creched.docker("logs", name).stdout:
         assert time.monotonic() < deadline
     creched.docker("stop", name, check=True)
@@ -86,7 +86,7 @@ def test_a_killed_container_is_not_started_again(creched: Daemon, name: str) -> 
 def test_kill_sends_the_signal_that_is_named(creched: Daemon, name: str) -> None:
     script = "trap 'echo usr1' USR1; echo up; while :; do sleep 0.1; done"
     creched.docker("run", "-d", "--name", name, "busybox", "sh", "-c", script, check=True)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while "up" not in creched.docker("logs", name).stdout:
         assert time.monotonic() < deadline
     creched.docker("kill", "-s", "USR1", name, check=True)
@@ -94,9 +94,10 @@ def test_kill_sends_the_signal_that_is_named(creched: Daemon, name: str) -> None
         assert time.monotonic() < deadline
 
 
-def test_wait_prints_the_exit_code(creched: Daemon, name: str) -> None:
+@pytest.mark.parametrize("binary", docker_binaries())
+def test_wait_prints_the_exit_code(creched: Daemon, name: str, binary: str) -> None:
     creched.docker("run", "-d", "--name", name, "busybox", "sh", "-c", "sleep 0.3; exit 9")
-    assert creched.docker("wait", name, check=True).stdout == "9\n"
+    assert creched.docker("wait", name, check=True, binary=binary).stdout == "9\n"
 
 
 def test_a_name_in_use_is_refused_in_dockers_words(creched: Daemon, name: str) -> None:

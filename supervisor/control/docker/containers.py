@@ -115,9 +115,10 @@ async def kill(control: Control, request: Request) -> Answer:
 
 async def wait(control: Control, request: Request) -> Answer:
     """POST /containers/{id}/wait: the head is sent at once, for clients start only then."""
-    condition = next((c for c in _CONDITIONS if c == request.get("condition", c)), None)
+    asked = request.get("condition") or _CONDITIONS[0]  # docker 20.10 sends it empty
+    condition = next((c for c in _CONDITIONS if c == asked), None)
     if condition is None:
-        raise InvalidRequest(f"invalid condition: {request.get('condition')!r}", field="condition")
+        raise InvalidRequest(f"invalid condition: {asked!r}", field="condition")
     held = AsyncExitStack()
     ended = held.enter_context(control.manager.waiting(_ref(request), condition))
 
