@@ -11,7 +11,7 @@ need_environment test
 vm=$here/contrib/vm
 cache=${CRECHE_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/creche/vm}
 mkdir -p "$cache" "$here/.cache/vm"
-[ $# -gt 0 ] || set -- -v tests/conformance tests/attacks tests/system
+[ $# -gt 0 ] || set -- -v tests/system tests/attacks tests/conformance
 
 # part NAME COMMAND...: run a part of the lane, and say how long it took.
 part() {

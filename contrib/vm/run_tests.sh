@@ -14,7 +14,7 @@ while IFS= read -r argument; do
     set -- "$@" "$argument"
 done </opt/creche/arguments
 code=0
-python -m pytest -p no:cacheprovider -o faulthandler_timeout=120 \
+python -m pytest -n 2 --dist worksteal -p no:cacheprovider -o faulthandler_timeout=120 \
     --junit-xml=$results/junit.xml "$@" || code=$?
 echo $code >$results/exit-code
 journalctl -q --no-pager -o short-monotonic >$results/journal.txt

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,36 +13,46 @@ from pathlib import Path
 import pytest
 
 from tests.host import Host
-from tests.system.daemon import Daemon
+from tests.system.daemon import REPOSITORY, Daemon
+
+
+@pytest.fixture(scope="session")
+def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive with an image of the host's busybox."""
+    image = tmp_path_factory.mktemp("image") / "busybox.tar"
+    maker = REPOSITORY / "contrib" / "busybox_image.py"
+    subprocess.run([sys.executable, maker, image], check=True)
+    return image
 
 
 @pytest.fixture(scope="module")
-def creched() -> Iterator[Daemon]:
+def creched(busybox: Path) -> Iterator[Daemon]:
     """A daemon with a busybox image, for the tests of one file."""
-    yield from _daemon()
+    yield from _daemon(busybox)
 
 
 @pytest.fixture
-def fresh_creched() -> Iterator[Daemon]:
+def fresh_creched(busybox: Path) -> Iterator[Daemon]:
     """A daemon of this test's own, with a busybox image."""
-    yield from _daemon()
+    yield from _daemon(busybox)
 
 
 @pytest.fixture
-def creched_on_small_disk() -> Iterator[Daemon]:
+def creched_on_small_disk(busybox: Path) -> Iterator[Daemon]:
     """A daemon whose root has room for 24 MiB only."""
-    yield from _daemon(root_size="24m")
+    yield from _daemon(busybox, root_size="24m")
 
 
-def _daemon(*, root_size: str = "") -> Iterator[Daemon]:
+def _daemon(image: Path, *, root_size: str = "") -> Iterator[Daemon]:
     """Start one; after its end nothing of it may be left on the host."""
     directory = Path(tempfile.mkdtemp(prefix="creche-test-"))
     parent = f"/creche-test-{os.getpid()}-{directory.name[-8:]}"
     daemon = Daemon(directory, parent, root_size=root_size)
     host = Host(daemon.cgroup_parent, directory)
+    shutil.copy(image, daemon.image)
     daemon.start()
     try:
-        daemon.load_busybox()
+        daemon.docker("load", "-i", daemon.image, check=True)
         yield daemon
     finally:
         if daemon.process is not None and daemon.process.poll() is None:
