@@ -20,6 +20,7 @@ from typing import IO
 BOOT_S = 180.0  # until the tests' first word; 15 are usual
 LIMIT_S = 1500.0  # for everything
 DIED = 70  # our exit code when the guest has none to tell
+_END_S = 10.0  # from the emulator's last word to its end
 _TAIL_LINES = 60
 _RESULTS = ("junit.xml", "exit-code", "journal.txt")
 
@@ -71,8 +72,7 @@ def follow(
 
     It has `boot_s` until its first output, and `limit_s` in all.
     """
-    begun = time.monotonic()
-    deadline, what = begun + boot_s, f"did not come up within {boot_s:.0f} s"
+    begun, up = time.monotonic(), False
     with (
         # its input stays open, or else the emulator unplugs the port
         subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as machine,
@@ -81,19 +81,21 @@ def follow(
         assert machine.stdout is not None
         selector.register(machine.stdout, selectors.EVENT_READ)
         try:
-            while selector.select(max(0.0, deadline - time.monotonic())):
+            while (left_s := begun + (limit_s if up else boot_s) - time.monotonic()) > 0:
+                if not selector.select(left_s):
+                    break
                 chunk = os.read(machine.stdout.fileno(), 1 << 16)
                 if not chunk:
-                    code = machine.wait(10)
+                    code = machine.wait(_END_S)
                     return f"emulator ended with {code}" if code else ""
-                if deadline == begun + boot_s:
+                if not up:
+                    up = True
                     print(f"vm: up after {time.monotonic() - begun:.0f} s", file=sys.stderr)
-                deadline, what = begun + limit_s, f"did not end within {limit_s:.0f} s"
                 out.write(chunk)
                 out.flush()
-            return what
         finally:
             machine.kill()
+    return f"did not end within {limit_s} s" if up else f"did not come up within {boot_s} s"
 
 
 def unpack_results(directory: Path) -> int | None:

@@ -98,6 +98,12 @@ class Daemon:
             environment["DOCKER_API_VERSION"] = api
         return _run([binary, *map(str, arguments)], environment, input, check)
 
+    def docker_begun(self, *arguments: str) -> subprocess.Popen[str]:
+        """A docker client that goes on, with its output in a pipe."""
+        environment = {**os.environ, "DOCKER_HOST": f"unix://{self.socket}"}
+        command = ["docker", *arguments]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
     def supervisorctl(
         self, *arguments: str, check: bool = False
     ) -> subprocess.CompletedProcess[str]:

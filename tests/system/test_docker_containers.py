@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -152,11 +153,18 @@ def test_logs_can_be_cut_followed_and_dated(creched: Daemon, name: str) -> None:
     assert "late" not in creched.docker("logs", "--until", "2000-01-01T00:00:00Z", name).stdout
 
 
-def test_attach_shows_what_comes_and_ends_with_the_container(creched: Daemon, name: str) -> None:
-    script = "sleep 1; echo seen; exit 4"
-    creched.docker("run", "-d", "--name", name, "busybox", "sh", "-c", script, check=True)
-    attached = creched.docker("attach", "--no-stdin", name)
-    assert (attached.stdout, attached.returncode) == ("seen\n", 4)
+def test_attach_shows_what_comes_and_ends_with_the_container(
+    creched: Daemon, name: str, tmp_path: Path
+) -> None:
+    script = "until [ -e /host/go ]; do echo waiting; sleep 0.1; done; echo seen; exit 4"
+    options = ("-v", f"{tmp_path}:/host", "busybox", "sh", "-c", script)
+    creched.docker("run", "-d", "--name", name, *options, check=True)
+    with creched.docker_begun("attach", "--no-stdin", name) as attached:
+        assert attached.stdout is not None
+        assert attached.stdout.readline() == "waiting\n"
+        (tmp_path / "go").touch()
+        assert attached.stdout.read().endswith("seen\n")
+    assert attached.returncode == 4
 
 
 def test_events_tell_of_a_whole_life(creched: Daemon, name: str) -> None:
