@@ -111,7 +111,9 @@ def unpack_results(directory: Path) -> int | None:
 
 
 def _tail(path: Path) -> None:
-    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    if not path.exists():
+        return
+    lines = path.read_text(errors="replace").splitlines()
     print(f"vm: the end of {path}:", *lines[-_TAIL_LINES:], sep="\n  ", file=sys.stderr)
 
 
@@ -119,7 +121,9 @@ def run_tests(base: Path, directory: Path) -> int:
     """Run the tests that are on Creche's disk; pytest's exit code, or DIED."""
     for name in ("results.tar", "console.log", *_RESULTS):
         (directory / name).unlink(missing_ok=True)
+    begun = time.monotonic()
     wrong = follow(command(base, directory, shell=False), sys.stdout.buffer)
+    print(f"vm: the machine: {time.monotonic() - begun:.0f} s", file=sys.stderr)
     code = unpack_results(directory)
     if wrong or code is None:
         print(f"vm: the guest {wrong or 'died without results'}", file=sys.stderr)

@@ -23,7 +23,8 @@ part() {
 
 # make_base DIRECTORY: aside, and then by one rename.
 make_base() {
-    rm -rf "$cache"/.base-* "$cache"/base-*
+    rm -rf "$cache"/.base-*
+    find "$cache" -maxdepth 1 -name 'base-*' -mtime +14 -exec rm -rf {} +
     mkdir "$cache/.base-new"
     sh "$vm/base.sh" "$cache/.base-new"
     mv "$cache/.base-new" "$1"
@@ -33,11 +34,13 @@ suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
 key=$( (echo "$suite"; cat "$vm/packages.txt" "$vm/base.sh"; find "$vm/guest" -type f | sort |
     xargs cat) | sha256sum | cut -c 1-16)
 base=$cache/base-$key
-exec 9>"$cache/lock" # one at a time, until the machine has ended
+exec 8>"$here/.cache/vm/lock" 9>"$cache/lock"
+flock 8 # one machine for each tree; whoever has the descriptor last holds it
 flock 9
 [ -e "$base" ] || part "base system" make_base "$base"
+touch "$base"
+flock -u 9
 part "Creche's disk" sh "$vm/lane.sh" "$base" "$here/.cache/vm" "$@"
-if [ "$1" = --shell ]; then
-    exec "$python" "$vm/boot.py" --shell "$base" "$here/.cache/vm"
-fi
-part "the machine" "$python" "$vm/boot.py" "$base" "$here/.cache/vm"
+shell=
+[ "$1" != --shell ] || shell=--shell
+exec "$python" "$vm/boot.py" $shell "$base" "$here/.cache/vm"
