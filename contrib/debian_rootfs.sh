@@ -12,6 +12,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
 debootstrap --variant=minbase ${packages:+--include="$packages"} "$suite" "$work/root" "$mirror" \
     >"$work/log" 2>&1 || { tail -n 20 "$work/log" >&2; exit 1; }
-rm -rf "$work"/root/var/cache/apt/archives/*.deb "$work"/root/var/lib/apt/lists/*
+rm -rf "$work"/root/var/cache/apt/archives/*.deb "$work"/root/var/lib/apt/lists/* \
+    "$work"/root/usr/share/doc/* "$work"/root/usr/share/man/* "$work"/root/usr/share/locale/*
 tar -C "$work/root" --xattrs --one-file-system -cf "$out.part" .
 mv "$out.part" "$out"

@@ -1,7 +1,10 @@
 # What the demo and the tests need: Debian packages that are missing, and an environment with
 # Creche in it. Sourced by the other scripts; sets $python and puts the environment first in PATH.
 
-here=$(cd "$(dirname "$0")/.." && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+while [ ! -e "$here/pyproject.toml" ]; do
+    here=$(dirname "$here")
+done
 
 need_packages() {
     missing=

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Sets up what is missing, then runs every check: lint, types, import contracts, tests.
+# Sets up what is missing, then runs every check: lint, types, import contracts, tests here, tests
+# in a virtual machine with cgroup v2.
 # Arguments go to pytest: `sh contrib/test.sh tests/unit -k restart`.
 set -eu
 . "$(dirname "$0")/setup.sh"
@@ -13,4 +14,8 @@ if [ $# -eq 0 ]; then
     mypy
     lint-imports
 fi
-exec "$python" -m pytest "$@"
+begun=$(date +%s)
+"$python" -m pytest "$@"
+[ $# -eq 0 ] || exit 0
+echo "tests on this host: $(($(date +%s) - begun)) s" >&2
+exec sh contrib/vm/run.sh

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,8 @@ _SETTLE_S = 10.0  # this machine's PID 1 may reap late
 
 def _host() -> dict[str, set[str]]:
     """Mounts, control groups, network devices, and namespaces with processes of ours in them."""
-    groups = {str(p) for top in Path("/sys/fs/cgroup").glob("*") for p in top.glob("*creche*")}
+    top = Path("/sys/fs/cgroup")  # of v2, or with the directories of v1's controllers
+    groups = {str(p) for pattern in ("*creche*", "*/*creche*") for p in top.glob(pattern)}
     return {
         "mounts": set(Path("/proc/self/mountinfo").read_text().splitlines()),
         "cgroups": groups,
@@ -51,12 +51,36 @@ def _namespaces() -> set[str]:
     return found
 
 
-@pytest.fixture(scope="session", autouse=True)
-def host_is_left_as_it_was() -> Iterator[None]:
-    """After the last test the host has nothing more than before the first."""
-    before = _host()
-    yield
+_BEFORE = pytest.StashKey[dict[str, set[str]]]()
+_LEFT = pytest.StashKey[dict[str, set[str]]]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Remember the host; of several processes the first, which starts and outlives the others."""
+    if not hasattr(session.config, "workerinput"):
+        session.config.stash[_BEFORE] = _host()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """After the last test the host must have nothing more than before the first."""
+    before = session.config.stash.get(_BEFORE, None)
+    if before is None:
+        return
     end = time.monotonic() + _SETTLE_S
     while left := {k: now - before[k] for k, now in _host().items() if now - before[k]}:
-        assert time.monotonic() < end, left
+        if time.monotonic() > end:
+            session.config.stash[_LEFT] = left
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+            return
         time.sleep(0.1)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Tell what is left on the host, which fails the whole run."""
+    for kind, what in config.stash.get(_LEFT, {}).items():
+        terminalreporter.section(f"left on the host: {kind}", red=True)
+        for one in sorted(what):
+            terminalreporter.line(one)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.system.conftest import creched, fresh_creched
+from tests.system.conftest import busybox, creched, fresh_creched
 
-__all__ = ["creched", "fresh_creched"]
+__all__ = ["busybox", "creched", "fresh_creched"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import socket
@@ -16,41 +15,10 @@ from typing import Any
 
 import pytest
 
-from tests.system.daemon import Daemon
+from tests.system.daemon import PATIENCE_S, Daemon
+from tests.system.wire import ask, call
 
 NOBODY = 65534
-
-
-class Connection(http.client.HTTPConnection):
-    """HTTP over the daemon's socket."""
-
-    def __init__(self, daemon: Daemon) -> None:
-        super().__init__("localhost", timeout=30)
-        self._path = str(daemon.socket)
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
-        self.sock.connect(self._path)
-
-
-def ask(
-    daemon: Daemon, method: str, path: str, body: bytes | None = None, **headers: str
-) -> tuple[int, bytes]:
-    connection = Connection(daemon)
-    connection.request(method, path, body, headers)
-    answer = connection.getresponse()
-    data = answer.read()
-    connection.close()
-    return answer.status, data
-
-
-def call(daemon: Daemon, name: str, *parameters: Any) -> Any:
-    """The result of an XML-RPC call; a fault is raised."""
-    body = xmlrpc.client.dumps(parameters, name).encode()
-    status, data = ask(daemon, "POST", "/RPC2", body)
-    assert status == 200
-    return xmlrpc.client.loads(data)[0][0]
 
 
 def still_works(daemon: Daemon) -> bool:
@@ -255,7 +223,7 @@ def test_bodies_and_headers_that_are_too_large_are_refused(creched: Daemon) -> N
     status, _ = ask(creched, "POST", "/RPC2", b" " * (2 * 1024 * 1024))
     assert status == 413
     with socket.socket(socket.AF_UNIX) as raw:
-        raw.settimeout(30)
+        raw.settimeout(PATIENCE_S)
         raw.connect(str(creched.socket))
         raw.sendall(b"GET /_ping HTTP/1.1\r\nX: " + b"a" * 200_000)
         assert raw.recv(4096).startswith((b"HTTP/1.1 400", b"HTTP/1.1 431"))
@@ -277,7 +245,7 @@ def test_bodies_and_headers_that_are_too_large_are_refused(creched: Daemon) -> N
 def test_a_broken_request_is_a_client_error(creched: Daemon, request_: bytes) -> None:
     """ATTACKS 31, 32."""
     with socket.socket(socket.AF_UNIX) as raw:
-        raw.settimeout(30)
+        raw.settimeout(PATIENCE_S)
         raw.connect(str(creched.socket))
         raw.sendall(request_)
         assert raw.recv(4096).startswith(b"HTTP/1.1 4")
@@ -296,7 +264,7 @@ def test_clients_that_come_and_go_leave_nothing(creched: Daemon) -> None:
                 raw.connect(str(creched.socket))
                 head = f"POST /containers/busy/{path} HTTP/1.1\r\nHost: x\r\n"
                 raw.sendall(head.encode() + b"Upgrade: tcp\r\nContent-Length: 0\r\n\r\n")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while len(os.listdir(descriptors)) > before:
         assert time.monotonic() < deadline, len(os.listdir(descriptors)) - before
         time.sleep(0.05)

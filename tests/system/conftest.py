@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,29 +13,38 @@ from pathlib import Path
 import pytest
 
 from tests.host import Host
-from tests.system.daemon import Daemon
+from tests.system.daemon import REPOSITORY, Daemon
+
+
+@pytest.fixture(scope="session")
+def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive with an image of the host's busybox."""
+    image = tmp_path_factory.mktemp("image") / "busybox.tar"
+    maker = REPOSITORY / "contrib" / "busybox_image.py"
+    subprocess.run([sys.executable, maker, image], check=True)
+    return image
 
 
 @pytest.fixture(scope="module")
-def creched() -> Iterator[Daemon]:
+def creched(busybox: Path) -> Iterator[Daemon]:
     """A daemon with a busybox image, for the tests of one file."""
-    yield from running_daemon()
+    yield from running_daemon(busybox)
 
 
 @pytest.fixture
-def fresh_creched() -> Iterator[Daemon]:
+def fresh_creched(busybox: Path) -> Iterator[Daemon]:
     """A daemon of this test's own, with a busybox image."""
-    yield from running_daemon()
+    yield from running_daemon(busybox)
 
 
 @pytest.fixture
-def creched_on_small_disk() -> Iterator[Daemon]:
+def creched_on_small_disk(busybox: Path) -> Iterator[Daemon]:
     """A daemon whose root has room for 24 MiB only."""
-    yield from running_daemon(root_size="24m")
+    yield from running_daemon(busybox, root_size="24m")
 
 
 def running_daemon(
-    *, root_size: str = "", configure: Callable[[Path], list[str]] = lambda _: []
+    image: Path, *, root_size: str = "", configure: Callable[[Path], list[str]] = lambda _: []
 ) -> Iterator[Daemon]:
     """Start one; after its end nothing of it may be left on the host.
 
@@ -43,9 +54,10 @@ def running_daemon(
     parent = f"/creche-test-{os.getpid()}-{directory.name[-8:]}"
     daemon = Daemon(directory, parent, root_size=root_size, options=configure(directory))
     host = Host(daemon.cgroup_parent, directory)
+    shutil.copy(image, daemon.image)
     daemon.start()
     try:
-        daemon.load_busybox()
+        daemon.docker("load", "-i", daemon.image, check=True)
         yield daemon
     finally:
         if daemon.process is not None and daemon.process.poll() is None:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-START_S = 20.0
-COMMAND_S = 60.0
+PATIENCE_S = 240.0  # then it hangs; a machine that is emulated, and busy, may take a minute
 
 
 @dataclass
@@ -57,7 +56,7 @@ class Daemon:
                 stderr=log,
                 cwd=REPOSITORY,
             )
-        end = time.monotonic() + START_S
+        end = time.monotonic() + PATIENCE_S
         while self.log.count("daemon.ready") == starts_before:
             if self.process.poll() is not None or time.monotonic() > end:
                 raise AssertionError(f"creched did not start:\n{self.log}")
@@ -85,7 +84,7 @@ class Daemon:
         """End it; its exit code."""
         assert self.process is not None
         self.process.send_signal(signum)
-        return self.process.wait(60)
+        return self.process.wait(PATIENCE_S)
 
     def docker(
         self,
@@ -100,6 +99,12 @@ class Daemon:
         if api:
             environment["DOCKER_API_VERSION"] = api
         return _run([binary, *map(str, arguments)], environment, input, check)
+
+    def docker_begun(self, *arguments: str) -> subprocess.Popen[str]:
+        """A docker client that goes on, with its output in a pipe."""
+        environment = {**os.environ, "DOCKER_HOST": f"unix://{self.socket}"}
+        command = ["docker", *arguments]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
     def supervisorctl(
         self, *arguments: str, check: bool = False
@@ -116,12 +121,10 @@ class Daemon:
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
         return _run([str(part) for part in command], environment, input, check)
 
-    def load_busybox(self) -> None:
-        """Load an image of the host's busybox."""
-        image = self.directory / "busybox.tar"
-        maker = REPOSITORY / "contrib" / "busybox_image.py"
-        subprocess.run([sys.executable, maker, image], check=True)
-        self.docker("load", "-i", image, check=True)
+    @property
+    def image(self) -> Path:
+        """The archive with the image that is loaded."""
+        return self.directory / "busybox.tar"
 
 
 def _run(
@@ -134,7 +137,7 @@ def _run(
         stdin=subprocess.DEVNULL if input is None else None,
         capture_output=True,
         text=True,
-        timeout=COMMAND_S,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert not check or done.returncode == 0, f"{command}: {done.returncode}\n{done.stderr}"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.host import Host
-from tests.system.daemon import REPOSITORY, Daemon
+from tests.system.daemon import PATIENCE_S, REPOSITORY, Daemon
 
 
 def creched_fails(*options: str | Path) -> str:
@@ -22,7 +22,7 @@ def creched_fails(*options: str | Path) -> str:
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 1, done.stderr
@@ -75,7 +75,7 @@ def test_a_killed_daemon_leaves_no_process_and_the_next_start_cleans_the_rest(
     pid = int(fresh_creched.docker("inspect", "-f", "{{.State.Pid}}", "lost", check=True).stdout)
     container = os.pidfd_open(pid)
     fresh_creched.stop(signal.SIGKILL)
-    assert select.select([container], [], [], 20)[0], "the container outlived its keeper"
+    assert select.select([container], [], [], PATIENCE_S)[0], "the container outlived its keeper"
     os.close(container)
     fresh_creched.start()
     state = fresh_creched.docker("inspect", "-f", "{{.State.Status}}", "lost", check=True).stdout

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.system.daemon import Daemon, docker_binaries
+from tests.system.daemon import PATIENCE_S, Daemon, docker_binaries
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def field(creched: Daemon, name: str, path: str) -> str:
 
 def until(creched: Daemon, name: str, path: str, value: str) -> None:
     """Wait for a field of inspect; the daemon's own events tell of changes only while asked."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + PATIENCE_S
     while (found := field(creched, name, path)) != value:
         assert time.monotonic() < end, f"{path} is {found}, not {value}"
         time.sleep(0.05)
@@ -58,7 +59,7 @@ def test_stop_sends_the_stop_signal_and_waits_for_the_end(creched: Daemon, name:
         script,
         check=True,
     )
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while "up" not in creched.docker("logs", name).stdout:
         assert time.monotonic() < deadline
     creched.docker("stop", name, check=True)
@@ -86,7 +87,7 @@ def test_a_killed_container_is_not_started_again(creched: Daemon, name: str) -> 
 def test_kill_sends_the_signal_that_is_named(creched: Daemon, name: str) -> None:
     script = "trap 'echo usr1' USR1; echo up; while :; do sleep 0.1; done"
     creched.docker("run", "-d", "--name", name, "busybox", "sh", "-c", script, check=True)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while "up" not in creched.docker("logs", name).stdout:
         assert time.monotonic() < deadline
     creched.docker("kill", "-s", "USR1", name, check=True)
@@ -165,11 +166,18 @@ def test_logs_can_be_cut_followed_and_dated(creched: Daemon, name: str) -> None:
     assert "late" not in creched.docker("logs", "--until", "2000-01-01T00:00:00Z", name).stdout
 
 
-def test_attach_shows_what_comes_and_ends_with_the_container(creched: Daemon, name: str) -> None:
-    script = "sleep 1; echo seen; exit 4"
-    creched.docker("run", "-d", "--name", name, "busybox", "sh", "-c", script, check=True)
-    attached = creched.docker("attach", "--no-stdin", name)
-    assert (attached.stdout, attached.returncode) == ("seen\n", 4)
+def test_attach_shows_what_comes_and_ends_with_the_container(
+    creched: Daemon, name: str, tmp_path: Path
+) -> None:
+    script = "until [ -e /host/go ]; do echo waiting; sleep 0.1; done; echo seen; exit 4"
+    options = ("-v", f"{tmp_path}:/host", "busybox", "sh", "-c", script)
+    creched.docker("run", "-d", "--name", name, *options, check=True)
+    with creched.docker_begun("attach", "--no-stdin", name) as attached:
+        assert attached.stdout is not None
+        assert attached.stdout.readline() == "waiting\n"
+        (tmp_path / "go").touch()
+        assert attached.stdout.read().endswith("seen\n")
+    assert attached.returncode == 4
 
 
 def test_events_tell_of_a_whole_life(creched: Daemon, name: str) -> None:

@@ -21,7 +21,7 @@ def test_starting_and_loading_on_a_full_disk_say_so_and_work_again_later(
     refused = daemon.docker("run", "--rm", "busybox", "true")
     assert refused.returncode == 125
     assert NO_SPACE in refused.stderr.lower(), refused.stderr
-    loaded = daemon.docker("load", "-i", daemon.directory / "busybox.tar")
+    loaded = daemon.docker("load", "-i", daemon.image)
     assert loaded.returncode == 1
     assert NO_SPACE in loaded.stderr.lower(), loaded.stderr
     names = daemon.docker("ps", "-a", "--format", "{{.Names}}", check=True).stdout

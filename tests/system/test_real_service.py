@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.daemon import REPOSITORY, Daemon
+from tests.system.daemon import PATIENCE_S, REPOSITORY, Daemon
 
 KEYS = 2000
 UNIT = """
@@ -44,7 +44,7 @@ class Redis:
 
     def __init__(self, path: Path) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(30)
+        self._socket.settimeout(PATIENCE_S)
         self._socket.connect(str(path))
         self._file = self._socket.makefile("rwb")
 

@@ -20,9 +20,9 @@ _RUNC = ("--runtime", "runc")
 
 
 @pytest.fixture(scope="module")
-def creched() -> Iterator[Daemon]:
+def creched(busybox: Path) -> Iterator[Daemon]:
     """A daemon whose runtimes are those of this host, crun in a place where it works."""
-    for daemon in running_daemon(configure=_with_crun):
+    for daemon in running_daemon(busybox, configure=_with_crun):
         yield daemon
     end_hugetlb(daemon.cgroup_parent)
 
@@ -170,9 +170,9 @@ def test_the_doctor_tries_each(creched: Daemon) -> None:
     assert found["runc"]
 
 
-def test_a_runtime_can_be_the_default_and_a_killed_daemon_leaves_nothing() -> None:
+def test_a_runtime_can_be_the_default_and_a_killed_daemon_leaves_nothing(busybox: Path) -> None:
     options = ["--exec-driver", "oci", "--exec-opt", "runtime=runc"]
-    for creched in running_daemon(configure=lambda _: options):
+    for creched in running_daemon(busybox, configure=lambda _: options):
         shown = creched.docker("info", "-f", "{{.DefaultRuntime}}", check=True)
         assert shown.stdout == "runc\n"
         creched.docker("run", "-d", "--name", "lost", "busybox", "sleep", "1000", check=True)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.daemon import Daemon
+from tests.system.daemon import PATIENCE_S, Daemon
 from tests.system.terminal import Terminal
+from tests.system.wire import call
 
 UNITS = """
 [container.db]
@@ -35,7 +36,6 @@ def units(creched: Daemon) -> Iterator[None]:
     """The units above, active and running; none afterwards."""
     (creched.units_dir / "shop.toml").write_text(UNITS)
     creched.supervisorctl("update", check=True)
-    creched.supervisorctl("start", "all")
     until(creched, lambda states: set(states.values()) == {"RUNNING"} and len(states) == 3)
     yield
     for file in creched.units_dir.iterdir():
@@ -44,12 +44,14 @@ def units(creched: Daemon) -> Iterator[None]:
 
 
 def states(creched: Daemon) -> dict[str, str]:
-    shown = creched.supervisorctl("status").stdout
-    return dict(line.split()[:2] for line in shown.splitlines())
+    """Of every process; by the socket itself, for a client may take longer than a state lasts."""
+    found = call(creched, "supervisor.getAllProcessInfo")
+    names = ((one["group"], one["name"], one["statename"]) for one in found)
+    return {n if n == g else f"{g}:{n}": state for g, n, state in names}
 
 
 def until(creched: Daemon, holds: object) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + PATIENCE_S
     while not holds(found := states(creched)):  # type: ignore[operator]
         assert time.monotonic() < end, found
         time.sleep(0.05)
@@ -184,7 +186,7 @@ def test_tail_f_shows_the_end_of_the_log_and_what_comes(creched: Daemon, tmp_pat
 
 
 def _until_shown(file: Path, text: str) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + PATIENCE_S
     while text not in file.read_text():
         assert time.monotonic() < end, file.read_text()
         time.sleep(0.05)
@@ -194,7 +196,7 @@ def test_shutdown_ends_the_daemon(fresh_creched: Daemon) -> None:
     fresh_creched.docker("run", "-d", "--stop-timeout", "0", "busybox", "sleep", "100", check=True)
     assert fresh_creched.supervisorctl("shutdown").stdout == "Shut down\n"
     assert fresh_creched.process is not None
-    assert fresh_creched.process.wait(30) == 0
+    assert fresh_creched.process.wait(PATIENCE_S) == 0
     assert not fresh_creched.socket.exists()
 
 

@@ -1,0 +1,21 @@
+#!/bin/sh
+# In the guest: runs pytest with the arguments that came with the disk. What it prints goes to one
+# port of the machine as it comes, what it found (as a tar) to another at the end.
+set -u
+ports=/dev/virtio-ports
+results=/run/creche-results
+exec >$ports/creche.output 2>&1
+echo "$(uname -r), $(stat -f -c %T /sys/fs/cgroup), PID 1 is $(cat /proc/1/comm)"
+mkdir $results
+cd /opt/creche/checkout
+export HOME=/root PYTHONUNBUFFERED=1 XDG_CACHE_HOME=/opt/creche/cache
+export PATH="/opt/creche/environment/bin:$PATH"
+while IFS= read -r argument; do
+    set -- "$@" "$argument"
+done </opt/creche/arguments
+code=0
+python -m pytest -n 2 --dist worksteal -p no:cacheprovider -o faulthandler_timeout=120 \
+    --junit-xml=$results/junit.xml "$@" || code=$?
+echo $code >$results/exit-code
+journalctl -q --no-pager -o short-monotonic >$results/journal.txt
+tar -C $results -cf $ports/creche.results .
