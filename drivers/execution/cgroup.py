@@ -180,9 +180,12 @@ class ControlGroup:
             raise from_os_error(error, f"freeze control group {self.path}") from error
         if not frozen:
             pids = self.pids()
+            if self.version == 1:
+                self.thaw()  # what it has stopped is in the state D as well
+            why = explain_stuck(pids)
+            self.thaw()  # on v2 not before: it wakes those that wait, for a moment
             raise DriverError(
-                f"control group {self.path}: not all of the processes {pids} can be paused"
-                f"{explain_stuck(pids)}"
+                f"control group {self.path}: not all of the processes {pids} can be paused{why}"
             )
 
     def thaw(self) -> None:

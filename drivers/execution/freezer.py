@@ -21,7 +21,7 @@ _LONGEST_DELAY_S = 0.01
 async def freeze(version: int, directory: str) -> bool:
     """Stop every process of a group and of those below; whether all have stopped in time.
 
-    If not, or cancelled, all go on. Raises OSError.
+    Cancelled, or with an OSError, all go on; those that did stop in time stay so until `thaw`.
     """
     try:
         with trio.move_on_after(FREEZE_S):
@@ -34,7 +34,6 @@ async def freeze(version: int, directory: str) -> bool:
     except BaseException:
         thaw(version, directory)
         raise
-    thaw(version, directory)
     return False
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import subprocess
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,10 @@ import trio
 
 from drivers.errors import DriverError
 from drivers.execution import cgroup, freezer
+from drivers.execution.cgroup import ControlGroup
 from drivers.execution.hierarchy import Hierarchy
 from drivers.execution.resources import Limits
+from drivers.execution.stuck import explain_stuck
 from tests.cgroups import both, eventually, open_group, running_in
 from tests.native import Box, bind, is_dead, open_box
 from tests.stuck import silent_filesystem
@@ -19,24 +24,37 @@ from tests.stuck import silent_filesystem
 on_both = pytest.mark.parametrize("hierarchy", both(), ids=lambda h: f"v{h.version}")
 
 
+@contextlib.asynccontextmanager
+async def _stuck_in(
+    group: ControlGroup, path: Path, *, also: str = ""
+) -> AsyncIterator[subprocess.Popen[bytes]]:
+    """A process of a group that waits for the kernel until the block ends."""
+    with silent_filesystem(path) as silent:
+        async with running_in(group, f"{also} exec cat {silent.path}/file") as process:
+            try:
+                await eventually(silent.asked.is_set)
+                yield process
+            finally:
+                silent.abort()
+
+
 @on_both
 async def test_what_waits_for_the_kernel_is_named_when_it_cannot_be_paused(
     hierarchy: Hierarchy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """ATTACKS 41."""
-    monkeypatch.setattr(freezer, "FREEZE_S", 0.3)
-    async with open_group(hierarchy) as group:
-        with silent_filesystem(tmp_path / "silent") as silent:
-            script = f"while :; do :; done & exec cat {silent.path}/file"
-            async with running_in(group, script) as process:
-                await eventually(silent.asked.is_set)
-                told = rf"can be paused: \[{process.pid}\] wait for the kernel"
-                with pytest.raises(DriverError, match=told):
-                    await group.freeze()
-                [busy] = set(group.pids()) - {process.pid}
-                before = _ticks(busy)
-                await eventually(lambda: _ticks(busy) > before)  # nothing stays frozen
-                silent.abort()
+    monkeypatch.setattr(freezer, "FREEZE_S", 2.0)
+    busy = "while :; do :; done &"
+    async with (
+        open_group(hierarchy) as group,
+        _stuck_in(group, tmp_path / "silent", also=busy) as process,
+    ):
+        told = rf"can be paused: \[{process.pid}\] wait for the kernel"
+        with pytest.raises(DriverError, match=told):
+            await group.freeze()
+        [other] = set(group.pids()) - {process.pid}
+        before = _ticks(other)
+        await eventually(lambda: _ticks(other) > before)  # nothing stays frozen
 
 
 def _ticks(pid: int) -> int:
@@ -50,16 +68,17 @@ async def test_what_waits_for_the_kernel_is_named_when_it_cannot_be_killed(
 ) -> None:
     """ATTACKS 41."""
     monkeypatch.setattr(cgroup, "REMOVE_S", 0.3)
-    async with open_group(hierarchy) as group:
-        with silent_filesystem(tmp_path / "silent") as silent:
-            async with running_in(group, f"exec cat {silent.path}/file") as process:
-                await eventually(silent.asked.is_set)
-                pid = re.escape(f"[{process.pid}]")
-                told = f"processes {pid} do not end: {pid} wait for the kernel"
-                with pytest.raises(DriverError, match=told):
-                    await group.remove()
-                assert process.poll() is None
-                silent.abort()
+    async with (
+        open_group(hierarchy) as group,
+        _stuck_in(group, tmp_path / "silent") as process,
+    ):
+        group.kill()
+        await eventually(lambda: explain_stuck([process.pid]))
+        pid = re.escape(f"[{process.pid}]")
+        told = f"processes {pid} do not end: {pid} wait for the kernel"
+        with pytest.raises(DriverError, match=told):
+            await group.remove()
+        assert process.poll() is None
 
 
 async def test_a_container_that_cannot_end_ends_when_the_kernel_answers(tmp_path: Path) -> None:
