@@ -12,6 +12,7 @@ from pathlib import Path
 from drivers.errors import IncompatibleFilesystem
 from drivers.kernel import mount as m
 from drivers.kernel import process as p
+from drivers.kernel.capabilities import NUMBER_OF, available
 
 _CANNOT = (errno.EINVAL, errno.EPERM, errno.ENOSYS)
 
@@ -47,9 +48,13 @@ def mount_over_mapped(home: str, userns_fd: int, mount: Callable[[], int]) -> in
     def work() -> int:
         fd = clone_mapped(home, userns_fd)
         try:
+            owner = os.fstat(fd)
             m.move_mount(fd, home)
         finally:
             os.close(fd)
+        # overlayfs makes whiteouts and the like as who mounts it, who has no id in the maps
+        numbers = [NUMBER_OF[name] for name in available()]
+        p.make_files_as(owner.st_uid, owner.st_gid, numbers)
         return mount()
 
     return in_private_mounts(work)
