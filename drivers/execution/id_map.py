@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from drivers.errors import DriverError, InvalidRequest, Unsupported
 from drivers.execution.base import IdMap, IdRange
+from drivers.execution.user import MAX_ID
 from drivers.keeper.plan import ProcessPlan
 from drivers.kernel.user_namespace import new_user_namespace
 
@@ -25,6 +26,18 @@ def to_host(ranges: Iterable[IdRange], container_id: int) -> int | None:
         if 0 <= container_id - ids.container_id < ids.size:
             return ids.host_id + container_id - ids.container_id
     return None
+
+
+def check_ids(id_map: IdMap) -> None:
+    """Raise InvalidRequest for a number that is no id: the kernel would cut it off at 32 bits."""
+    for ids in (*id_map.uids, *id_map.gids):
+        first = min(ids.container_id, ids.host_id)
+        last = max(ids.container_id, ids.host_id) + ids.size - 1
+        if first < 0 or ids.size < 1 or last > MAX_ID:
+            line = f"{ids.container_id}:{ids.host_id}:{ids.size}"
+            raise InvalidRequest(
+                f"user namespace: invalid map {line}: ids are 0-{MAX_ID}", field="UsernsMode"
+            )
 
 
 def root_of(id_map: IdMap) -> tuple[int, int]:
@@ -63,8 +76,9 @@ def give_streams(id_map: IdMap, plan: ProcessPlan, stdio: Iterable[int]) -> None
 def open_user_namespace(id_map: IdMap) -> int:
     """A descriptor of a user namespace with these ids, for mounts; blocking.
 
-    Raises Unsupported if this host has none to give, DriverError.
+    Raises Unsupported if this host has none to give, InvalidRequest, DriverError.
     """
+    check_ids(id_map)
     try:
         return new_user_namespace(map_text(id_map.uids), map_text(id_map.gids))
     except OSError as error:

@@ -14,7 +14,7 @@ from drivers.execution.base import Command, Device, IdMap, Namespaces, Pipes, Pr
 from drivers.execution.cgroup import ControlGroup
 from drivers.execution.checks import RLIMITS, check_command, check_process
 from drivers.execution.defaults import ALL_CAPABILITIES
-from drivers.execution.id_map import check_mapped, explain, map_text, root_of, to_host
+from drivers.execution.id_map import check_ids, check_mapped, explain, map_text, root_of, to_host
 from drivers.execution.seccomp import filter_of
 from drivers.execution.sysctl import path_of
 from drivers.execution.terminal import TTY_GID
@@ -84,6 +84,7 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Cont
 
 def _with_maps(words: Words, command: Command, id_map: IdMap) -> Words:
     """What the process cannot do by itself, being no user of the host."""
+    check_ids(id_map)
     root_of(id_map)
     return replace(
         words,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ import trio
 
 from drivers.errors import DriverError, InvalidRequest
 from drivers.execution.base import (
-    Command,
     Device,
     IdMap,
     IdRange,
@@ -23,36 +20,14 @@ from drivers.execution.base import (
     Started,
     WindowSize,
 )
-from drivers.execution.id_map import open_user_namespace
-from drivers.kernel import mount
 from tests.cancel import cancel_everywhere
-from tests.native import ENV, Box, bind, open_box
+from tests.native import ENV, IDS, Box, bind, open_box, open_mapped_box
 
-_START = 1_900_000_000
-_RANGE = (IdRange(container_id=0, host_id=_START, size=65536),)
-IDS = IdMap(uids=_RANGE, gids=_RANGE)
-
-
-class MappedBox(Box):
-    """Runs commands in a user namespace, in a root that is seen through its ids."""
-
-    def command(self, held: contextlib.ExitStack, *argv: str, **options: Any) -> Command:
-        options = {"id_map": IDS, **options}
-        command = super().command(held, *argv, **options)
-        userns_fd = open_user_namespace(options["id_map"])
-        held.callback(os.close, userns_fd)
-        mount.mount_setattr(command.root_fd, userns_fd=userns_fd)
-        return command
-
-
-@contextlib.asynccontextmanager
-async def _open(path: Path) -> AsyncIterator[MappedBox]:
-    async with open_box(path) as box:
-        yield MappedBox(box.driver, box.keeper, box.root)
+_START = IDS.uids[0].host_id
 
 
 async def test_the_command_is_root_of_its_own_ids_only(tmp_path: Path) -> None:
-    async with _open(tmp_path) as box:
+    async with open_mapped_box(tmp_path) as box:
         ran = await box.shell("id -u; cat /proc/self/uid_map /proc/self/gid_map; echo x >/made")
         assert ran.stdout.split() == ["0", *["0", str(_START), "65536"] * 2]
         made = (box.root / "made").stat()
@@ -60,7 +35,7 @@ async def test_the_command_is_root_of_its_own_ids_only(tmp_path: Path) -> None:
 
 
 async def test_on_the_host_it_is_an_ordinary_user(tmp_path: Path) -> None:
-    async with _open(tmp_path) as box, trio.open_nursery() as nursery:
+    async with open_mapped_box(tmp_path) as box, trio.open_nursery() as nursery:
         for key, user, uid in (("root", "", _START), ("alice", "alice", _START + 1000)):
             started, _ = await box.start(nursery, "exec sleep 1000000", key=key, user=user)
             status = await trio.Path(f"/proc/{started.pid}/status").read_text()
@@ -74,7 +49,7 @@ async def test_it_is_confined_as_any_other(tmp_path: Path) -> None:
         "mount -t tmpfs x /tmp; unshare -U true; echo x >/proc/sysrq-trigger; ls /proc/acpi /sys"
         " >/dev/null; cat /proc/kcore | wc -c; mount | grep -c ' on /sys/fs/cgroup'"
     )
-    async with _open(tmp_path) as box:
+    async with open_mapped_box(tmp_path) as box:
         ran = await box.shell(script)
     lines = ran.stdout.split()
     assert lines[:6] == [
@@ -95,7 +70,7 @@ async def test_it_has_devices_and_streams_that_it_can_open_again(tmp_path: Path)
         "cat /dev/stdin; echo out >/dev/stdout; echo err >/dev/stderr; readlink /dev/fd"
     )
     for user in ("", "alice"):
-        async with _open(tmp_path / f"of{user}") as box:
+        async with open_mapped_box(tmp_path / f"of{user}") as box:
             ran = await box.run("sh", "-c", script, stdin=b"in\n", user=user, devices=(tun,))
         assert ran.stdout.splitlines() == [
             *("2", "2", "666 0:0 1", "600 0:0 a"),
@@ -107,7 +82,7 @@ async def test_it_has_devices_and_streams_that_it_can_open_again(tmp_path: Path)
 
 async def test_a_device_beside_dev_is_refused(tmp_path: Path) -> None:
     device = Device(path="/dev/../x", kind="c", major=1, minor=3)
-    async with _open(tmp_path) as box:
+    async with open_mapped_box(tmp_path) as box:
         with pytest.raises(ExceptionGroup) as caught:
             await box.run("true", devices=(device,))
         assert not (box.root / "x").exists()
@@ -128,7 +103,7 @@ async def _read_until(terminal: Started, end: bytes) -> list[bytes]:
 @pytest.mark.parametrize("user", ["", "alice"])
 async def test_its_terminals_are_its_users(tmp_path: Path, user: str) -> None:
     script = "tty; stat -c '%u %g' $(tty); echo x >$(tty); echo y >/dev/tty; exec sleep 1000000"
-    async with _open(tmp_path) as box, trio.open_nursery() as nursery:
+    async with open_mapped_box(tmp_path) as box, trio.open_nursery() as nursery:
         started, stream = await box.start(nursery, script, user=user, terminal=WindowSize())
         said = await _read_until(started, b"y\r\n")
         assert said == [b"/dev/pts/0", b"1000" if user else b"0", b"5", b"x", b"y"]
@@ -153,7 +128,7 @@ async def _exec(box: Box, *argv: str, **options: Any) -> tuple[int, str]:
 
 async def test_a_further_process_has_the_same_ids(tmp_path: Path) -> None:
     script = "id -u; readlink /proc/self/ns/user; echo x >/dev/stdout; echo y >/made.$(id -u)"
-    async with _open(tmp_path) as box, trio.open_nursery() as nursery:
+    async with open_mapped_box(tmp_path) as box, trio.open_nursery() as nursery:
         started, _ = await box.start(nursery, "chmod 777 /; exec sleep 1000000")
         namespace = os.readlink(f"/proc/{started.pid}/ns/user")
         assert namespace != os.readlink("/proc/self/ns/user")
@@ -167,7 +142,7 @@ async def test_a_further_process_has_the_same_ids(tmp_path: Path) -> None:
 
 
 async def test_a_further_process_has_a_terminal_of_its_own(tmp_path: Path) -> None:
-    async with _open(tmp_path) as box, trio.open_nursery() as nursery:
+    async with open_mapped_box(tmp_path) as box, trio.open_nursery() as nursery:
         await box.start(nursery, "exec sleep 1000000")
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         argv = ("sh", "-c", "stat -c %u $(tty); echo x >/dev/tty; exec sleep 1000000")
@@ -186,7 +161,7 @@ async def test_parameters_limits_and_mounts_are_as_asked(tmp_path: Path) -> None
         "cat /proc/sys/net/ipv4/ip_forward /proc/self/oom_score_adj; ulimit -n; cat /data/mine;"
         "stat -c %u /data/mine; hostname; cat /sys/class/net/lo/carrier; pwd"
     )
-    async with _open(tmp_path) as box:
+    async with open_mapped_box(tmp_path) as box:
         with bind(tmp_path / "data", "/data") as at:
             ran = await box.shell(
                 script, sysctls=(("net.ipv4.ip_forward", "1"),), oom_score_adj=321, mounts=(at,),
@@ -198,7 +173,7 @@ async def test_parameters_limits_and_mounts_are_as_asked(tmp_path: Path) -> None
 
 async def test_an_id_that_is_not_mapped_is_refused(tmp_path: Path) -> None:
     few = (IdRange(container_id=0, host_id=_START, size=3),)
-    async with _open(tmp_path) as box:
+    async with open_mapped_box(tmp_path) as box:
         for options in ({"user": "3"}, {"user": "1:4"}, {"group_add": ("10",)}):
             with pytest.raises(ExceptionGroup) as caught:
                 await box.run("true", id_map=IdMap(uids=few, gids=few), **options)
@@ -219,7 +194,7 @@ async def test_a_map_that_the_kernel_refuses_is_told_and_nothing_is_left(tmp_pat
 
 
 async def test_many_start_at_once(tmp_path: Path) -> None:
-    async with _open(tmp_path) as box, trio.open_nursery() as nursery:
+    async with open_mapped_box(tmp_path) as box, trio.open_nursery() as nursery:
 
         async def run(number: int) -> None:
             ran = await box.shell("id -u; exit 3", key=f"box-{number}")
@@ -230,7 +205,7 @@ async def test_many_start_at_once(tmp_path: Path) -> None:
 
 
 async def test_cancelled_at_any_step_nothing_is_left(tmp_path: Path) -> None:
-    async with _open(tmp_path) as box:
+    async with open_mapped_box(tmp_path) as box:
         before = set(os.listdir("/proc/self/fd"))
 
         async def check() -> None:
