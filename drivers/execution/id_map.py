@@ -92,6 +92,9 @@ def explain(number: int, about: str) -> DriverError:
         return Unsupported(
             f"user namespace: {cause}: `sysctl user.max_user_namespaces` is the limit of this host"
         )
-    if number in (errno.EINVAL, errno.ENOSYS) and not about:
-        return Unsupported(f"user namespace: {cause}: this kernel has none (CONFIG_USER_NS)")
+    if not about:
+        return Unsupported(
+            f"user namespace: {cause}: the kernel must have them (CONFIG_USER_NS), and whoever "
+            "starts the daemon must allow them"
+        )
     return DriverError(f"user namespace {about}: {cause}")

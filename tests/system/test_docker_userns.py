@@ -205,6 +205,8 @@ def remapping_creched() -> Iterator[Daemon]:
 
 def test_a_daemon_may_remap_all_containers(remapping_creched: Daemon) -> None:
     creched = remapping_creched
+    shown = creched.docker("info", "-f", "{{.SecurityOptions}}", check=True).stdout
+    assert shown == "[name=userns]\n"
     with running(creched) as one, running(creched):
         assert host_uid(creched, one) == 200_000
         more = creched.docker("run", "--rm", "busybox", "true")
@@ -215,3 +217,25 @@ def test_a_daemon_may_remap_all_containers(remapping_creched: Daemon) -> None:
     with running(creched):
         made = creched.docker("run", "--rm", "--privileged", "busybox", "true")
         assert "incompatible with user namespaces" in made.stderr
+
+
+def test_a_unit_has_its_own_ids_and_keeps_them(fresh_creched: Daemon) -> None:
+    creched = fresh_creched
+    unit = """[container.web]
+    image = "busybox"
+    command = ["sleep", "100000"]
+    userns = "auto"
+    """
+    (creched.units_dir / "web.toml").write_text(unit)
+    creched.supervisorctl("update", check=True)
+    creched.supervisorctl("restart", "web", check=True)
+    assert host_uid(creched, "web") == _POOL_START
+    (creched.units_dir / "web.toml").unlink()
+    creched.supervisorctl("update", check=True)
+
+
+def test_crechectl_asks_for_it_as_podman_does(creched: Daemon) -> None:
+    done = creched.crechectl("run", "--userns", "auto", "busybox", "id", "-u", check=True)
+    assert done.stdout == "0\n"
+    refused = creched.crechectl("run", "--userns", "keep-id", "busybox", "id")
+    assert "the caller is root" in refused.stderr
