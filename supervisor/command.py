@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import ExitStack
 from pathlib import Path
 
-from drivers.errors import InvalidRequest, from_os_error
+from drivers.errors import IncompatibleFilesystem, InvalidRequest, from_os_error
 from drivers.execution.base import (
     Command,
     Device,
@@ -15,9 +16,11 @@ from drivers.execution.base import (
     Namespaces,
     WindowSize,
 )
+from drivers.execution.id_map import root_of
 from drivers.execution.resources import DeviceRule
 from drivers.kernel import mount
 from drivers.network.base import Endpoint
+from supervisor import userns
 from supervisor.init import TARGET, find_init, init_argv
 from supervisor.isolation import confine
 from supervisor.joining import Joined, shares_pids
@@ -65,6 +68,7 @@ def build_command(
             cgroup=joined.cgroup,
             network=_network(endpoint),
         ),
+        id_map=userns.to_driver(spec.user_map),
         terminal=window if spec.tty else None,
         shm_size_bytes=spec.shm_size_bytes if joined.own_shm else 0,
         capabilities=confinement.capabilities,
@@ -125,20 +129,26 @@ def _of_host(path: str) -> str:
         return ""
 
 
-def open_mounts(spec: ContainerSpec, directory: Path, held: ExitStack) -> tuple[MountAt, ...]:
+def open_mounts(
+    spec: ContainerSpec, directory: Path, held: ExitStack, userns_fd: int | None = None
+) -> tuple[MountAt, ...]:
     """Detached mounts of everything the spec asks for; `held` closes them.
 
+    Files of our own are seen through the user namespace's maps, the host's as they are.
     Raises InvalidRequest naming a bind source that is not there, Unsupported if there is no
     program for --init.
     """
     mounts = [
-        MountAt(fd=_open_bind(Bind(source=str(directory / name), target="")), target=f"/etc/{name}")
+        MountAt(
+            fd=_open_bind(Bind(source=str(directory / name), target=""), userns_fd),
+            target=f"/etc/{name}",
+        )
         for name in ("hostname", "hosts", "resolv.conf")
     ]
     for opened in mounts:
         held.callback(os.close, opened.fd)
     for wanted in spec.mounts:
-        fd = _open_bind(wanted) if isinstance(wanted, Bind) else _open_tmpfs(wanted)
+        fd = _open_bind(wanted) if isinstance(wanted, Bind) else _open_tmpfs(wanted, spec)
         held.callback(os.close, fd)
         mounts.append(MountAt(fd=fd, target=wanted.target))
     if has_init(spec.isolation):
@@ -167,12 +177,12 @@ def _no_source(bind: Bind) -> InvalidRequest:
     )
 
 
-def open_rootfs(path: str) -> int:
+def open_rootfs(path: str, userns_fd: int | None = None) -> int:
     """A detached mount of a directory of the host that serves as a root file system."""
-    return _open_bind(Bind(source=path, target="/", recursive=True))
+    return _open_bind(Bind(source=path, target="/", recursive=True), userns_fd)
 
 
-def _open_bind(bind: Bind) -> int:
+def _open_bind(bind: Bind, userns_fd: int | None = None) -> int:
     try:
         if bind.make_source:
             os.makedirs(bind.source, exist_ok=True)
@@ -193,18 +203,27 @@ def _open_bind(bind: Bind) -> int:
             set_=mount.ATTR.RDONLY if bind.read_only else mount.ATTR(0),
             propagation=mount.MS.PRIVATE,
             recursive=bind.recursive,
+            userns_fd=userns_fd,
         )
     except OSError as error:
         os.close(fd)
+        if userns_fd is not None and error.errno in (errno.EINVAL, errno.EPERM):
+            raise IncompatibleFilesystem(
+                f"user namespace: the file system of {bind.source} has no id-mapped mounts"
+            ) from error
         raise from_os_error(error, f"set attributes of bind {bind.source}") from error
     return fd
 
 
-def _open_tmpfs(tmpfs: Tmpfs) -> int:
+def _open_tmpfs(tmpfs: Tmpfs, spec: ContainerSpec) -> int:
+    id_map = userns.to_driver(spec.user_map)
+    uid, gid = (0, 0) if id_map is None else root_of(id_map)
     context = mount.fsopen("tmpfs")
     try:
         mount.fsconfig_string(context, "source", "tmpfs")
         mount.fsconfig_string(context, "mode", f"{tmpfs.mode:o}")
+        mount.fsconfig_string(context, "uid", str(uid))
+        mount.fsconfig_string(context, "gid", str(gid))
         if tmpfs.size_bytes is not None:
             mount.fsconfig_string(context, "size", str(tmpfs.size_bytes))
         mount.fsconfig_create(context)

@@ -45,6 +45,9 @@ class DaemonConfig(
     log_opt: dict[str, str] = {}
     log_level: Level = "info"
     cgroup_parent: str = "/creche"
+    userns_remap: str = ""  # for containers that ask for nothing: "auto", or USER[:GROUP]
+    userns_pool_start: int = 0  # of the ids for "auto"; as /etc/subuid has them for creche if 0
+    userns_pool_size: int = 0
 
     @property
     def socket_path(self) -> Path:
@@ -95,6 +98,9 @@ def _parser() -> argparse.ArgumentParser:
         "--log-level", choices=("debug", "info", "warning", "error"), help="of the daemon's own log"
     )
     add("--cgroup-parent", metavar="PATH", help=f"default {default.cgroup_parent}")
+    add("--userns-remap", metavar="auto|USER[:GROUP]", help="ids of the containers (default host)")
+    add("--userns-pool-start", metavar="ID", type=int, help="first id for --userns auto")
+    add("--userns-pool-size", metavar="COUNT", type=int, help="how many there are")
     add("--check-config", action="store_true", help="check settings and unit files, and end")
     add("--doctor", action="store_true", help="print as JSON what works on this host, and end")
     add("--version", action="version", version=f"creched {VERSION}")

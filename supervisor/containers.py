@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 from drivers.errors import AlreadyExists, InvalidRequest, NotFound
 from supervisor.container import Container
@@ -28,6 +30,16 @@ class Containers:
                 "reuse that name."
             )
         self._id_by_name[name] = container_id
+
+    @contextlib.contextmanager
+    def reserved(self, name: str, container_id: str) -> Iterator[None]:
+        """Take a name, which is given back if the block fails. Raises AlreadyExists."""
+        self.reserve(name, container_id)
+        try:
+            yield
+        except BaseException:
+            self.release(name)
+            raise
 
     def release(self, name: str) -> None:
         """Give a name back."""

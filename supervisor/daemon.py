@@ -33,6 +33,7 @@ from supervisor.runtimes import open_executions
 from supervisor.shutdown import Shutdown
 from supervisor.spec import LogConfig
 from supervisor.store import open_store
+from supervisor.subids import open_user_maps
 from supervisor.unit_manager import UnitManager, check_logs
 from supervisor.units import load_units
 
@@ -84,6 +85,7 @@ def check_drivers(config: DaemonConfig) -> None:
     if config.storage_driver:
         registry.load("storage", config.storage_driver)
     check_log(config.log_driver, config.log_opt)
+    open_user_maps(config)
 
 
 def check_host() -> None:
@@ -105,6 +107,7 @@ def check_host() -> None:
 async def run(config: DaemonConfig, shutdown: Shutdown) -> None:
     """The daemon from its first file to its last; returns when `shutdown` is asked for."""
     check_drivers(config)  # a wrong name is told now, not at the first start
+    user_maps = open_user_maps(config)
     root, run_dir = Path(config.root), Path(config.run_dir)
     async with AsyncExitStack() as held:
         make_private(root)
@@ -128,6 +131,7 @@ async def run(config: DaemonConfig, shutdown: Shutdown) -> None:
                 events=EventHub(),
                 directory=make_private(root / "containers"),
                 default_log=LogConfig(driver=config.log_driver, options=config.log_opt),
+                user_maps=user_maps,
             )
             units = UnitManager(manager, Path(config.units))
             control = Control(

@@ -23,15 +23,18 @@ from drivers.errors import (
     leaves,
 )
 from drivers.execution import cgroup, seccomp
-from drivers.execution.base import Command, Pipes
+from drivers.execution.base import Command, IdMap, IdRange, Pipes
+from drivers.execution.id_map import open_user_namespace
 from drivers.keeper.client import open_keeper
 from drivers.kernel import mount
 from drivers.kernel.capabilities import NUMBER_OF
 from drivers.log.base import Batch, LogContext
 from drivers.registry import Kind
 from supervisor.config import DaemonConfig
+from supervisor.id_pool import DEFAULT_START
 from supervisor.init import find_init
 from supervisor.runtimes import OCI, Choice, installed_runtimes, open_execution
+from supervisor.userns import RANGE
 
 OLDEST_KERNEL = (5, 14)
 # What the daemon and the keeper themselves need, besides what containers are given.
@@ -41,6 +44,7 @@ NEEDED_CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_DAC_OVERRIDE", "CA
 HELPFUL_CAPABILITIES = ("CAP_SYS_RESOURCE",)
 _CONTROLLERS = ("memory", "cpu", "pids")
 _TRY_S = 20.0
+_SOME_IDS = (IdRange(container_id=0, host_id=DEFAULT_START, size=RANGE),)
 _MISSING_COMMAND = "/creche-doctor"
 
 
@@ -134,6 +138,7 @@ def _host_findings() -> Iterator[Finding]:
     yield from _capability_findings()
     yield _attempted("seccomp", seccomp.check_supported, needed=True)
     yield _attempted("init", find_init)
+    yield _attempted("user namespaces", _try_user_namespace)
     yield from _cgroup_findings()
 
 
@@ -159,6 +164,18 @@ def _capability_findings() -> Iterator[Finding]:
                 problem="missing: resource limits cannot be raised above those of the daemon",
                 help="start creched with it if a container needs more",
             )
+
+
+def _try_user_namespace() -> None:
+    """What --userns auto takes. Raises Unsupported."""
+    try:
+        os.close(open_user_namespace(IdMap(uids=_SOME_IDS, gids=_SOME_IDS)))
+    except Unsupported:
+        raise
+    except DriverError as error:
+        raise Unsupported(
+            f"user namespace: {error}: run creched where it may give ids to others"
+        ) from error
 
 
 def _attempted(name: str, attempt: Callable[[], object], *, needed: bool = False) -> Finding:

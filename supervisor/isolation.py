@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from drivers.errors import InvalidRequest, NotImplementedYet
+from drivers.errors import InvalidRequest
 from drivers.execution import seccomp
 from drivers.execution.base import Rlimit
 from drivers.execution.defaults import DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
@@ -15,6 +15,7 @@ from supervisor.devices import check_device_values, devices_of
 from supervisor.init import find_init
 from supervisor.kernel_settings import check_ulimits, sysctls_of
 from supervisor.spec import ContainerSpec, Isolation
+from supervisor.userns import check_mode
 
 UNCONFINED = "unconfined"
 BUILTIN = "builtin"  # Docker's word for the default profile
@@ -28,10 +29,8 @@ _MODES: tuple[tuple[str, str, str, frozenset[str]], ...] = (
     ("ipc_mode", "IpcMode", "IPC", frozenset({"", "private", "shareable", "host", "none"})),
     ("uts_mode", "UTSMode", "UTS", frozenset({"", "private", "host"})),
     ("cgroupns_mode", "CgroupnsMode", "cgroup namespace", frozenset({"", "private", "host"})),
-    ("userns_mode", "UsernsMode", "userns", frozenset({"", "host"})),
 )
 _JOINING = frozenset({"pid_mode", "ipc_mode"})
-_LATER_USERNS = ("auto", "keep-id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +108,7 @@ def check_values(spec: ContainerSpec) -> None:
     check_ulimits(isolation.ulimits)
     for attribute, field, name, known in _MODES:
         _check_mode(getattr(isolation, attribute), field, name, known, attribute in _JOINING)
+    check_mode(isolation.userns_mode)
     sysctls_of(isolation, host_network=spec.network == "host")
     score = spec.oom_score_adj or 0
     if not _LEAST_OOM_SCORE <= score <= _MOST_OOM_SCORE:
@@ -125,8 +125,6 @@ def check_values(spec: ContainerSpec) -> None:
 
 
 def _check_mode(mode: str, field: str, name: str, known: frozenset[str], joins: bool) -> None:
-    if field == "UsernsMode" and mode.partition(":")[0] in _LATER_USERNS:
-        raise NotImplementedYet(f"--userns {mode} is not implemented yet")
     if mode not in known and not (joins and mode.startswith(CONTAINER) and mode != CONTAINER):
         raise InvalidRequest(f"invalid {name} mode: {mode}", field=field)
 

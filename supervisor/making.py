@@ -79,15 +79,23 @@ def check(spec: ContainerSpec, drivers: Drivers) -> None:
 async def make(
     container: Container, top_layer: str | None, storage: StorageDriver, store: Store
 ) -> None:
-    """Everything of a container that is on disk; its row in the store comes last."""
+    """Everything of a container that is on disk; its row in the store comes last.
+
+    If it fails nothing is left.
+    """
     spec = container.spec
     try:
-        await trio.to_thread.run_sync(_make_directory, spec, container.directory)
-    except OSError as error:
-        raise from_os_error(error, f"create container {container.name}") from error
-    if not spec.rootfs:
-        await storage.create(spec.id, top_layer)
-    await store.save(spec, container.record)
+        try:
+            await trio.to_thread.run_sync(_make_directory, spec, container.directory)
+        except OSError as error:
+            raise from_os_error(error, f"create container {container.name}") from error
+        if not spec.rootfs:
+            await storage.create(spec.id, top_layer)
+        await store.save(spec, container.record)
+    except BaseException:
+        with trio.CancelScope(shield=True):
+            await unmake(container, storage, store)
+        raise
 
 
 def _make_directory(spec: ContainerSpec, directory: Path) -> None:

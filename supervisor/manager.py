@@ -16,12 +16,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from drivers.errors import (
-    Conflict,
-    CrecheError,
-    NotModified,
-    NotRunning,
-)
+from drivers.errors import Conflict, CrecheError, NotModified, NotRunning
 from drivers.execution.base import Info, WindowSize
 from drivers.execution.resources import Usage
 from drivers.log.base import Entry, ReadQuery
@@ -31,6 +26,7 @@ from supervisor.container import Container
 from supervisor.containers import Containers
 from supervisor.events import EventHub
 from supervisor.execs.instances import ExecInstances
+from supervisor.id_pool import UserMaps
 from supervisor.images.store import ImageStore
 from supervisor.joining import with_ids
 from supervisor.names import check_name, new_id, new_name
@@ -40,6 +36,7 @@ from supervisor.run import Drivers
 from supervisor.spec import ContainerSpec, LogConfig, RestartPolicy
 from supervisor.states import READY, Record, State
 from supervisor.store import Store
+from supervisor.userns import Caller
 from supervisor.waiting import Condition, Wait, waiting
 
 
@@ -56,6 +53,7 @@ class Manager:
         events: EventHub,
         directory: Path,
         default_log: LogConfig,
+        user_maps: UserMaps,
     ) -> None:
         self.drivers = drivers
         self.images = images
@@ -66,6 +64,7 @@ class Manager:
         self._store = store
         self._directory = directory  # holds one private directory for each container
         self._default_log = default_log
+        self._user_maps = user_maps
 
     def all(self) -> list[Container]:
         """All containers, newest first."""
@@ -77,14 +76,14 @@ class Manager:
 
     # -- there or not there
 
-    async def create(self, asked: ContainerSpec) -> Container:
+    async def create(self, asked: ContainerSpec, caller: Caller | None = None) -> Container:
         """A new container from a spec without id.
 
         Raises NotFound for an unknown image, AlreadyExists for a name in use, InvalidRequest.
         """
-        return await run_detached(self._nursery, partial(self._create, asked))
+        return await run_detached(self._nursery, partial(self._create, asked, caller or Caller()))
 
-    async def _create(self, asked: ContainerSpec) -> Container:
+    async def _create(self, asked: ContainerSpec, caller: Caller) -> Container:
         container_id = new_id()
         name = check_name(asked.name) if asked.name else self._unused_name()
         image = None if asked.rootfs else self.images.find(asked.image)
@@ -94,16 +93,13 @@ class Manager:
         asked = with_ids(asked, self.containers.neighbour)
         spec = making.complete(asked, image, self._default_log)
         await trio.to_thread.run_sync(making.check, spec, self.drivers)
-        self.containers.reserve(name, container_id)
-        container = self._new(spec, Record())
-        try:
+        with (
+            self.containers.reserved(name, container_id),
+            self._user_maps.assigned(spec, caller) as spec,
+        ):
+            container = self._new(spec, Record())
             top_layer = image.top_layer if image else None
             await making.make(container, top_layer, self.drivers.storage, self._store)
-        except BaseException:
-            self.containers.release(name)
-            with trio.CancelScope(shield=True):
-                await making.unmake(container, self.drivers.storage, self._store)
-            raise
         self.containers.add(container)
         container.announce("create")
         return container
@@ -157,6 +153,7 @@ class Manager:
             container.move(State.DEAD, error=str(error))
             raise
         self.containers.drop(container)
+        self._user_maps.give_back(container.id)
         container.gone()
         container.announce("destroy")
 
@@ -377,6 +374,7 @@ class Manager:
             container = self._new(spec, lifecycle.after_restart(record))
             self.containers.reserve(spec.name, spec.id)
             self.containers.add(container)
+            self._user_maps.take_up(spec)
             if container.record != record:
                 container.touch()
         known = {container.id for container in self.all()}

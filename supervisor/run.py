@@ -13,6 +13,7 @@ import trio
 
 from drivers.errors import InvalidRequest
 from drivers.execution.base import Device, ExecutionDriver, ExitStatus, Started
+from drivers.execution.id_map import open_user_namespace
 from drivers.execution.resources import DeviceRule
 from drivers.log.base import LogContext, LogDriver
 from drivers.network.base import NetworkDriver
@@ -27,6 +28,7 @@ from supervisor.pipes import ChildEnds, HandOver, no_pipes, open_pipes
 from supervisor.spec import ContainerSpec, Isolation
 from supervisor.stdin import Stdin
 from supervisor.terminal import Terminal
+from supervisor.userns import to_driver
 
 OpenLogDriver = Callable[[str, LogContext, Mapping[str, str]], Awaitable[LogDriver]]
 
@@ -75,7 +77,9 @@ async def run_once(
     """
     execution, network = drivers.execution_of(spec), drivers.network_of(spec)
     async with AsyncExitStack() as held:
-        root_fd = await hold_in(held, f"root of {spec.name}", *_root_of(spec, drivers.storage))
+        userns_fd = await _user_namespace(spec, held)
+        get, put = _root_of(spec, drivers.storage, userns_fd)
+        root_fd = await hold_in(held, f"root of {spec.name}", get, put)
         # kept no longer than the start takes: whose end closes the last descriptor of a mount
         # waits for the kernel to take it apart, and that should be the container
         until_start = held.enter_context(ExitStack())
@@ -87,7 +91,7 @@ async def run_once(
             lambda _: network.detach(spec.id),
         )
         joined = await _join(spec.isolation, neighbour, until_start)
-        mounts = open_mounts(spec, directory, until_start)
+        mounts = open_mounts(spec, directory, until_start, userns_fd)
         devices, rules = await _devices(spec.isolation)
         command = build_command(
             spec,
@@ -119,6 +123,19 @@ async def run_once(
     return status
 
 
+async def _user_namespace(spec: ContainerSpec, held: AsyncExitStack) -> int | None:
+    """What shows files through the container's ids, if it has ids of its own."""
+    id_map = to_driver(spec.user_map)
+    if id_map is None:
+        return None
+
+    async def close(fd: int) -> None:
+        os.close(fd)
+
+    get = partial(trio.to_thread.run_sync, open_user_namespace, id_map)
+    return await hold_in(held, f"user namespace of {spec.name}", get, close)
+
+
 async def _join(isolation: Isolation, neighbour: FindNeighbour, held: ExitStack) -> Joined:
     """What it shares; in a thread only if that takes one, for most containers share nothing."""
     opened = held.enter_context(ExitStack())
@@ -136,12 +153,14 @@ async def _devices(
 
 
 def _root_of(
-    spec: ContainerSpec, storage: StorageDriver
+    spec: ContainerSpec, storage: StorageDriver, userns_fd: int | None
 ) -> tuple[Callable[[], Awaitable[int]], Callable[[int], Awaitable[None]]]:
     """How to get the detached mount of the root file system, and to say that it is closed."""
 
     async def get() -> int:
-        return open_rootfs(spec.rootfs) if spec.rootfs else await storage.get(spec.id)
+        if spec.rootfs:
+            return open_rootfs(spec.rootfs, userns_fd)
+        return await storage.get(spec.id, userns_fd)
 
     async def put(_: int) -> None:
         if not spec.rootfs:

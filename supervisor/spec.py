@@ -135,6 +135,13 @@ class Isolation(Value, frozen=True, kw_only=True):
     group_add: tuple[str, ...] = ()
 
 
+class UserMap(Value, frozen=True, kw_only=True):
+    """The ids of a user namespace: first in the container, first on the host, how many."""
+
+    uids: tuple[tuple[int, int, int], ...]
+    gids: tuple[tuple[int, int, int], ...]
+
+
 class LogConfig(Value, frozen=True, kw_only=True):
     """One log sink: a driver and its options, both by the driver's own names."""
 
@@ -184,6 +191,7 @@ class ContainerSpec(Value, frozen=True, kw_only=True):
     network: str = "none"  # a network driver's name
     read_only: bool = False
     isolation: Isolation = Isolation()
+    user_map: UserMap | None = None  # what `userns_mode` has become, for good
     oom_score_adj: int | None = None
     extra_hosts: tuple[str, ...] = ()
     dns: tuple[str, ...] = ()

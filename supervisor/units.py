@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from drivers.errors import ConfigError, InvalidRequest, NotImplementedYet
+from drivers.errors import ConfigError, InvalidRequest
 from supervisor import toml
 from supervisor.images.reference import parse as parse_reference
 from supervisor.isolation import check_values
@@ -205,8 +205,6 @@ def _checked(spec: ContainerSpec) -> ContainerSpec:
         check_values(spec)
     except InvalidRequest as error:
         raise _Wrong(KEYS.get(error.field or "", "image"), str(error)) from error
-    except NotImplementedYet as error:
-        raise _Wrong("userns", str(error)) from error
     return spec
 
 

@@ -13,13 +13,16 @@ from typing import Any
 import trio
 
 from drivers.execution import cgroup
-from drivers.execution.base import Command, ExitStatus, MountAt, Pipes, Started
+from drivers.execution.base import Command, ExitStatus, IdMap, IdRange, MountAt, Pipes, Started
+from drivers.execution.id_map import open_user_namespace
 from drivers.execution.native import NativeExecution
 from drivers.keeper.client import Keeper, open_keeper
 from drivers.kernel import mount
 from tests.rootfs import make_busybox_root
 
 ENV = ("PATH=/bin",)
+_RANGE = (IdRange(container_id=0, host_id=1_900_000_000, size=65536),)
+IDS = IdMap(uids=_RANGE, gids=_RANGE)  # of a user namespace
 _numbers = itertools.count(1)
 
 
@@ -101,6 +104,21 @@ class Box:
         return Command(key=key, root_fd=root_fd, argv=argv, **{"env": ENV, **options})
 
 
+class MappedBox(Box):
+    """Runs commands in a user namespace, in a root that is seen through its ids."""
+
+    def command(
+        self, held: contextlib.ExitStack, *argv: str, key: str = "box", **options: Any
+    ) -> Command:
+        """A command in this root."""
+        options = {"id_map": IDS, **options}
+        command = super().command(held, *argv, key=key, **options)
+        userns_fd = open_user_namespace(options["id_map"])
+        held.callback(os.close, userns_fd)
+        mount.mount_setattr(command.root_fd, userns_fd=userns_fd)
+        return command
+
+
 class _Output:
     """Collects a stream to its end."""
 
@@ -129,6 +147,13 @@ async def open_box(path: Path) -> AsyncIterator[Box]:
     root = make_busybox_root(path / "root")
     async with open_native() as (driver, keeper):
         yield Box(driver, keeper, root)
+
+
+@contextlib.asynccontextmanager
+async def open_mapped_box(path: Path) -> AsyncIterator[MappedBox]:
+    """The same for commands in user namespaces."""
+    async with open_box(path) as box:
+        yield MappedBox(box.driver, box.keeper, box.root)
 
 
 def is_dead(pid: int) -> bool:

@@ -21,15 +21,17 @@ from drivers.errors import (
     SpawnFailed,
 )
 from drivers.execution import cgroup
-from drivers.execution.base import Command, ExitStatus, Info, Pipes, Process, Started
+from drivers.execution.base import Command, ExitStatus, IdMap, Info, Pipes, Process, Started
 from drivers.execution.cgroup import ControlGroup, Hierarchy
 from drivers.execution.checks import check_key
 from drivers.execution.ends import exit_status
+from drivers.execution.id_map import give_streams, root_of, to_host
+from drivers.execution.mapped_dev import make_mapped_dev
 from drivers.execution.native_exec import Live, run_in, see_through
 from drivers.execution.network_usage import network_usage
-from drivers.execution.plan import explain_limit, joined_namespaces, make_plan
+from drivers.execution.plan import explain_ids, explain_limit, joined_namespaces, make_plan
 from drivers.execution.resources import Limits, Usage
-from drivers.execution.terminal import Terminal, new_terminal
+from drivers.execution.terminal import TTY_GID, Terminal, new_terminal
 from drivers.keeper.client import Exit, Keeper, Spawned
 from drivers.keeper.protocol import MAX_FDS
 
@@ -95,13 +97,16 @@ class NativeExecution:
             joined = group.open_to_join()
             for fd in joined:
                 opened.callback(os.close, fd)
+            devs = await _make_devs(command, opened)
             fds = [pipes.stdin, pipes.stdout, pipes.stderr, command.root_fd]
             kept = pipes.kept
             if terminal is not None:
                 fds[:3], kept = [terminal.slave] * 3, (terminal.master,)
+            if command.id_map is not None:
+                give_streams(command.id_map, plan, fds[:3])
             fds += [fd for _, fd in joined_namespaces(command.namespaces)]
             fds += [] if terminal is None else [terminal.devpts]
-            fds += [*(mount.fd for mount in command.mounts), *joined, *kept]
+            fds += [*devs, *(mount.fd for mount in command.mounts), *joined, *kept]
             if len(fds) > MAX_FDS:
                 raise InvalidRequest(f"too many mounts: {len(command.mounts)}")
             try:
@@ -110,6 +115,9 @@ class NativeExecution:
                 limit = explain_limit(error)
                 if limit is not None:
                     raise LimitUnavailable(limit) from error
+                reason = explain_ids(error) if command.id_map else None
+                if reason is not None:
+                    raise reason from error
                 raise
 
     async def _see_through(
@@ -203,7 +211,23 @@ class NativeExecution:
 def _terminal_of(command: Command) -> contextlib.AbstractContextManager[Terminal | None]:
     if command.terminal is None:
         return contextlib.nullcontext()
-    return new_terminal(command.terminal)
+    return new_terminal(command.terminal, gid=_terminal_gid(command.id_map))
+
+
+def _terminal_gid(id_map: IdMap | None) -> int:
+    if id_map is None:
+        return TTY_GID
+    gid = to_host(id_map.gids, TTY_GID)
+    return root_of(id_map)[1] if gid is None else gid
+
+
+async def _make_devs(command: Command, opened: ExitStack) -> list[int]:
+    """The /dev that a container in a user namespace is given."""
+    if command.id_map is None:
+        return []
+    fd = await trio.to_thread.run_sync(make_mapped_dev, command.id_map, command.devices)
+    opened.callback(os.close, fd)
+    return [fd]
 
 
 async def _remove(group: ControlGroup) -> None:

@@ -15,6 +15,7 @@ import trio
 from drivers.errors import DriverError, NotRunning
 from drivers.execution.base import Command, Pipes, Process, Started
 from drivers.execution.cgroup import ControlGroup
+from drivers.execution.id_map import give_streams
 from drivers.execution.plan import make_joining_plan
 from drivers.execution.terminal import Terminal, terminal_below
 from drivers.keeper.client import Exit, Keeper, Spawned
@@ -111,6 +112,8 @@ async def _spawn(
     groups = live.group.open_to_join()
     try:
         stdio = [pipes.stdin, pipes.stdout, pipes.stderr]
+        if live.command.id_map is not None:
+            give_streams(live.command.id_map, plan, stdio)
         return await keeper.spawn(key, plan, words, [*stdio, live.spawned.pidfd, *groups])
     finally:
         for fd in groups:

@@ -7,14 +7,17 @@ import os
 import posixpath
 import stat
 from collections.abc import Iterable
+from dataclasses import replace
 
-from drivers.errors import InvalidRequest, SpawnFailed
-from drivers.execution.base import Command, Device, Namespaces, Pipes, Process
+from drivers.errors import DriverError, InvalidRequest, SpawnFailed
+from drivers.execution.base import Command, Device, IdMap, Namespaces, Pipes, Process
 from drivers.execution.cgroup import ControlGroup
 from drivers.execution.checks import RLIMITS, check_command, check_process
 from drivers.execution.defaults import ALL_CAPABILITIES
+from drivers.execution.id_map import check_ids, check_mapped, explain, map_text, root_of, to_host
 from drivers.execution.seccomp import filter_of
 from drivers.execution.sysctl import path_of
+from drivers.execution.terminal import TTY_GID
 from drivers.execution.user import Identity, look_up
 from drivers.keeper.plan import ContainerPlan, JoiningPlan, PlannedDevice, Words
 from drivers.kernel.capabilities import NUMBER_OF
@@ -41,6 +44,9 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Cont
     identity = look_up(command.root_fd, command.user, command.group_add)
     env = _with_home(command.env, identity)
     ns = command.namespaces
+    id_map = command.id_map
+    if id_map is not None:
+        check_mapped(id_map, identity.uid, identity.groups)
     plan = ContainerPlan(
         search=search_path(command.argv[0], env),
         own_streams=own_streams(pipes, has_terminal=command.terminal is not None),
@@ -49,7 +55,8 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Cont
         gid=identity.gid,
         groups=list(identity.groups),
         domainname=command.domainname,
-        new_namespaces=new_namespaces(ns),
+        new_namespaces=new_namespaces(ns) | (CLONE.NEWUSER if id_map else 0),
+        tty_gid=tty_gid(id_map),
         new_cgroup_namespace=ns.cgroup == "new",
         joined_namespaces=[int(flag) for flag, _ in joined_namespaces(ns)],
         mount_targets=[(mount.target, _is_directory(mount.fd)) for mount in command.mounts],
@@ -62,15 +69,35 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Cont
         apparmor=command.apparmor,
         filter_text=_filter_text(command),
         sysctls=[(path_of(name), value) for name, value in command.sysctls],
-        devices=[_device(device) for device in command.devices],
+        # those of a user namespace are in the /dev that it is given
+        devices=[] if id_map else [_device(device) for device in command.devices],
         masked_paths=list(command.masked_paths),
         readonly_paths=list(command.readonly_paths),
         rlimits=_rlimits(command),
-        oom_score_adj=command.oom_score_adj,
+        oom_score_adj=None if id_map else command.oom_score_adj,
         cgroup_version=group.version,
         cgroup_hierarchies=group.hierarchies,
     )
-    return plan, Words(argv=list(command.argv), env=env, hostname=command.hostname)
+    words = Words(argv=list(command.argv), env=env, hostname=command.hostname)
+    return plan, words if id_map is None else _with_maps(words, command, id_map)
+
+
+def _with_maps(words: Words, command: Command, id_map: IdMap) -> Words:
+    """What the process cannot do by itself, being no user of the host."""
+    check_ids(id_map)
+    root_of(id_map)
+    return replace(
+        words,
+        uid_map=map_text(id_map.uids),
+        gid_map=map_text(id_map.gids),
+        oom_score_adj=command.oom_score_adj,
+    )
+
+
+def tty_gid(id_map: IdMap | None) -> int | None:
+    """The group of terminals by its number in the container, if there is such a group."""
+    known = id_map is None or to_host(id_map.gids, TTY_GID) is not None
+    return TTY_GID if known else None
 
 
 def make_joining_plan(
@@ -81,6 +108,9 @@ def make_joining_plan(
     identity = look_up(root_fd, process.user, process.group_add)
     env = _with_home(process.env, identity)
     capabilities = ALL_CAPABILITIES if process.privileged else command.capabilities
+    if command.id_map is not None:
+        check_mapped(command.id_map, identity.uid, identity.groups)
+    # who is root of a user namespace may not look into what comes from the host
     can_look = "CAP_SYS_PTRACE" in command.capabilities and command.id_map is None
     plan = JoiningPlan(
         search=search_path(process.argv[0], env),
@@ -96,7 +126,7 @@ def make_joining_plan(
         terminal=process.terminal is not None,
         cgroup_version=group.version,
         cgroup_hierarchies=group.hierarchies,
-        namespaces=int(_JOINED),
+        namespaces=int(_JOINED | (CLONE.NEWUSER if command.id_map else 0)),
         is_watched=can_look,
     )
     return plan, Words(argv=list(process.argv), env=env)
@@ -163,6 +193,13 @@ def explain_limit(error: SpawnFailed) -> str | None:
         return None
     cause = os.strerror(error.errno).lower()
     return f"{what} cannot be set: {cause} (raising it needs CAP_SYS_RESOURCE)"
+
+
+def explain_ids(error: SpawnFailed) -> DriverError | None:
+    """Why there is no user namespace with the ids asked for; None for other steps."""
+    if error.step == "clone3":
+        return explain(error.errno, "")
+    return explain(error.errno, f"{error.detail!r}") if error.step == "set id maps" else None
 
 
 def _check_targets(command: Command) -> None:

@@ -20,7 +20,7 @@ from drivers.kernel.path import RESOLVE, openat2
 from drivers.kernel.terminal import open_peer, set_window_size
 
 TTY_GID = 5  # terminals belong to this group, as every distribution has it
-_OPTIONS = {"ptmxmode": "0666", "mode": "0620", "gid": str(TTY_GID)}
+_OPTIONS = {"ptmxmode": "0666", "mode": "0620"}
 _PTMX = os.makedev(5, 2)
 _TIOCSPTLCK = 0x40045431
 _OPEN = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
@@ -36,11 +36,14 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def new_terminal(size: WindowSize) -> Iterator[Terminal]:
-    """A terminal in a devpts of its own. The block closes all but the master, unless it fails."""
+def new_terminal(size: WindowSize, gid: int = TTY_GID) -> Iterator[Terminal]:
+    """A terminal in a devpts of its own, of the group `gid`.
+
+    The block closes all but the master, unless it fails.
+    """
     with contextlib.ExitStack() as held:
         try:
-            devpts = _new_devpts()
+            devpts = _new_devpts(gid)
             held.callback(os.close, devpts)
             terminal = _open_pair(os.open("ptmx", _OPEN, dir_fd=devpts), size, devpts)
         except OSError as error:
@@ -85,11 +88,11 @@ def _closing(terminal: Terminal) -> Iterator[None]:
         os.close(terminal.slave)
 
 
-def _new_devpts() -> int:
+def _new_devpts(gid: int) -> int:
     context = m.fsopen("devpts")
     try:
         m.fsconfig_string(context, "source", "devpts")
-        for key, value in _OPTIONS.items():
+        for key, value in {**_OPTIONS, "gid": str(gid)}.items():
             m.fsconfig_string(context, key, value)
         m.fsconfig_create(context)
         return m.fsmount(context, m.ATTR.NOSUID | m.ATTR.NOEXEC)

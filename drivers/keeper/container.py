@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
-from drivers.keeper import command, dev, process, rootfs
+from drivers.keeper import command, dev, own_ids, process, rootfs
 from drivers.keeper.plan import ContainerPlan, Words
 from drivers.keeper.recipe import slots
 from drivers.kernel.process import CLONE
@@ -21,12 +21,15 @@ class ContainerRecipe:
     def __init__(self, plan: ContainerPlan, last_capability: int) -> None:
         self.program = program = Program()
         self._plan = plan
+        self._handshake = slots(program, 2 * plan.has_own_ids)
         self._stdio = slots(program, 3)
         self._root = program.slot()
         self._joined = slots(program, len(plan.joined_namespaces))
         self._terminals = slots(program, int(plan.terminal))
+        self._devs = slots(program, int(plan.has_own_ids))
         self._mounts = slots(program, len(plan.mount_targets))
         self._groups = slots(program, plan.group_count)
+        self._announcement = program.slot()
         self._hostname, self._hostname_bytes = slots(program, 2)
         self.clone_flags = int(plan.new_namespaces | CLONE.VM)
         self._build(last_capability)
@@ -35,17 +38,23 @@ class ContainerRecipe:
     def _build(self, last_capability: int) -> None:
         program, plan = self.program, self._plan
         process.begin(program)
+        if plan.has_own_ids:
+            own_ids.await_maps(program, self._announcement, *self._handshake)
         process.join_control_groups(program, plan, self._groups)
+        if plan.has_own_ids:
+            own_ids.become_root(program)
         process.enter_namespaces(program, plan, self._joined)
         process.set_names(program, plan, self._hostname, self._hostname_bytes)
+        new = rootfs.new_file_systems(program, plan) if plan.has_own_ids else None
         root = rootfs.enter_root(program, self._root)
         guard = rootfs.guard_proc(program, root)
-        new_dev = dev.make_dev(program, plan)
+        new_dev = self._devs[0] if self._devs else dev.make_dev(program)
+        dev.make_places(program, new_dev, plan)
         rootfs.mount_dev(program, root, new_dev)
         dev.mount_below(program, new_dev, plan, self._terminals)
-        rootfs.mount_sys(program, root, plan)
+        rootfs.mount_sys(program, root, plan, new)
         rootfs.attach_mounts(program, root, plan, self._mounts)
-        proc = rootfs.mount_proc(program, root, new_dev, guard)
+        proc = rootfs.mount_proc(program, root, new_dev, guard, new)
         process.write_to_proc(program, plan, proc)
         rootfs.cover_paths(program, root, plan, new_dev)
         dev.make_devices(program, root, plan.devices)
@@ -55,6 +64,10 @@ class ContainerRecipe:
         process.change_directory(program, root, plan.cwd, make=True)
         if plan.read_only:
             rootfs.protect_root(program, root)
+        self._end(last_capability)
+
+    def _end(self, last_capability: int) -> None:
+        program, plan = self.program, self._plan
         process.place_streams(program, plan, self._stdio)
         process.set_limits(program, plan.rlimits)
         process.drop_privileges(program, plan, last_capability)
@@ -62,14 +75,15 @@ class ContainerRecipe:
         process.set_late_filter(program, plan)
 
     def _in_order(self) -> tuple[Slot, ...]:
-        first = (*self._stdio, self._root, *self._joined, *self._terminals)
-        return (*first, *self._mounts, *self._groups)
+        first = (*self._handshake, *self._stdio, self._root, *self._joined, *self._terminals)
+        return (*first, *self._devs, *self._mounts, *self._groups)
 
     def values(self, fds: list[int], words: Words, spared: int) -> Iterator[tuple[Slot, Value]]:
         yield from zip(self._in_order(), fds, strict=False)  # those left over are kept
         name = os.fsencode(words.hostname)
         yield self._hostname, name
         yield self._hostname_bytes, len(name)
+        yield self._announcement, spared
 
     def prelude_values(self, fds: list[int], spared: int) -> Iterable[tuple[Slot, Value]]:
         return ()

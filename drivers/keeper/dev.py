@@ -12,9 +12,15 @@ from drivers.kernel import mount as m
 from drivers.kernel.calls import Call
 from drivers.kernel.program import Argument, Program, Result
 
-_TTY_GID = 5  # devpts gives terminals to this group, as every distribution has it
-_DEVPTS_OPTIONS = {"ptmxmode": "0666", "mode": "0620", "gid": str(_TTY_GID)}
+_DEVPTS_OPTIONS = {"ptmxmode": "0666", "mode": "0620"}
 _MEMORY_DEVICES = {"null": 3, "zero": 5, "full": 7, "random": 8, "urandom": 9}  # minors of major 1
+# What every container has, and their mode.
+DEVICES = {
+    **{name: os.makedev(1, minor) for name, minor in _MEMORY_DEVICES.items()},
+    "tty": os.makedev(5, 0),
+}
+DEVICE_MODE = 0o666 | stat.S_IFCHR
+OPTIONS = {"mode": "755", "size": "65536k"}  # of the file system
 _LINKS = {
     "fd": "/proc/self/fd",
     "stdin": "/proc/self/fd/0",
@@ -25,22 +31,23 @@ _LINKS = {
 }
 _NO_PROGRAMS = m.ATTR.NOSUID | m.ATTR.NOEXEC
 _NOT_THROUGH_LINKS = 0x100  # AT_SYMLINK_NOFOLLOW
-_CHARACTER = 0o666 | stat.S_IFCHR
 
 
-def make_dev(program: Program, plan: ContainerPlan) -> Result:
-    """The file system with what every container has in it, still detached."""
+def make_dev(program: Program) -> Result:
+    """The file system with the devices that every container has, still detached."""
     program.step("mount dev")
-    options = {"mode": "755", "size": "65536k"}
-    dev = steps.file_system(program, "tmpfs", m.ATTR.NOSUID, options)
-    for name, minor in _MEMORY_DEVICES.items():
-        program.call(Call.MKNODAT, dev, name.encode(), _CHARACTER, os.makedev(1, minor))
-    program.call(Call.MKNODAT, dev, b"tty", _CHARACTER, os.makedev(5, 0))
+    dev = steps.file_system(program, "tmpfs", m.ATTR.NOSUID, OPTIONS)
+    for name, number in DEVICES.items():
+        program.call(Call.MKNODAT, dev, name.encode(), DEVICE_MODE, number)
+    return dev
+
+
+def make_places(program: Program, dev: Argument, plan: ContainerPlan) -> None:
+    """The links in it, and the directories of what is mounted below."""
     for name, target in _LINKS.items():
         program.call(Call.SYMLINKAT, target.encode(), dev, name.encode())
     for name in ("pts", "mqueue", *(["shm"] if plan.shm_size_bytes else [])):
-        program.call(Call.MKDIRAT, dev, name.encode(), 0o755)
-    return dev
+        program.call(Call.MKDIRAT, dev, name.encode(), 0o755, unless=errno.EEXIST)
 
 
 def mount_below(
@@ -48,7 +55,8 @@ def mount_below(
 ) -> None:
     """Mount /dev/pts (the one given, if it is) and /dev/shm, unless it is to have no size."""
     program.step("mount devpts")
-    (pts,) = given or (steps.file_system(program, "devpts", _NO_PROGRAMS, _DEVPTS_OPTIONS),)
+    options = {**_DEVPTS_OPTIONS, **({} if plan.tty_gid is None else {"gid": str(plan.tty_gid)})}
+    (pts,) = given or (steps.file_system(program, "devpts", _NO_PROGRAMS, options),)
     steps.attach(program, pts, dev, "pts")
     if not plan.shm_size_bytes:
         return

@@ -62,6 +62,9 @@ class Orphan:
     def hold_pidfd(self) -> None:
         """It is held from the beginning."""
 
+    def give_ids(self) -> None:
+        """It has them."""
+
 
 class Keeper:
     """The loop and its tables: children by key until forgotten, and those not yet reaped."""
@@ -155,8 +158,11 @@ class Keeper:
         self._settle(child)
 
     def _look_around(self) -> None:
-        """Processes were made, or have ended; adopted orphans among them."""
+        """Processes were made, or wait for their ids, or have ended; adopted orphans among them."""
         os.read(self._wake, 4096)
+        for child in self._unmade:
+            if child.ended is None:
+                child.spawn.give_ids()
         for child in [child for child in self._unmade if child.spawn.is_done]:
             if not child.is_made:
                 child.is_made = True

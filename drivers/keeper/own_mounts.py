@@ -1,4 +1,4 @@
-"""The keeper's own mount namespace: procfs, and a place where a root is attached, and nothing else.
+"""The keeper's own mount namespace: procfs, sysfs, a place where a root is attached: nothing else.
 
 So no mount of the host is held by the keeper, none is copied at each start, and a container whose
 root is not attached yet has nothing of the host to see.
@@ -26,9 +26,10 @@ def leave_host_mounts() -> None:
     os.close(context)
     m.move_mount(root, "/proc")
     os.fchdir(root)
-    os.mkdir("proc")
     os.mkdir(SCAFFOLD.lstrip("/"))
-    m.mount("proc", "proc", "proc", m.MS.NOSUID | m.MS.NODEV | m.MS.NOEXEC)
+    for name, fstype in (("proc", "proc"), ("sys", "sysfs")):  # a user namespace must see both
+        os.mkdir(name)
+        m.mount(fstype, name, fstype, m.MS.NOSUID | m.MS.NODEV | m.MS.NOEXEC)
     # stacked on one another: the old root is on top and is taken off first
     p.pivot_root(".", ".")
     m.umount(".", m.MNT.DETACH)

@@ -11,14 +11,23 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from drivers.kernel.process import CLONE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """What a command is called with, and what its host is called."""
+    """What a command is called with, what its host is called, and whose ids it has.
+
+    The maps are those of a new user namespace, as texts of /proc/PID/uid_map; the process may not
+    set its own `oom_score_adj` there.
+    """
 
     argv: list[str]
     env: list[str]
     hostname: str = ""
+    uid_map: str = ""
+    gid_map: str = ""
+    oom_score_adj: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +76,14 @@ class ContainerPlan(ProcessPlan):
     """The first process of a container.
 
     The descriptors come in this order: stdin, stdout, stderr, root; one for each of
-    `joined_namespaces`; if `terminal` the file system for /dev/pts; a mount for each of
-    `mount_targets`; for cgroup v1 the group's `tasks` in each of `cgroup_hierarchies`, for v2 the
-    control group's directory; and read ends that the keeper keeps.
+    `joined_namespaces`; if `terminal` the file system for /dev/pts; in a new user namespace that
+    for /dev, with its devices in it; a mount for each of `mount_targets`; for cgroup v1 the group's
+    `tasks` in each of `cgroup_hierarchies`, for v2 the control group's directory; and read ends
+    that the keeper keeps.
     """
 
     new_namespaces: int  # CLONE_NEW* flags
+    tty_gid: int | None  # whom terminals belong to, if the namespace knows such a group
     new_cgroup_namespace: bool
     joined_namespaces: list[int]  # CLONE_NEW* flags, one each
     domainname: str
@@ -86,6 +97,11 @@ class ContainerPlan(ProcessPlan):
     sysctls: list[tuple[str, str]]
     oom_score_adj: int | None
     apparmor: str
+
+    @property
+    def has_own_ids(self) -> bool:
+        """Whether it is in a user namespace of its own."""
+        return bool(self.new_namespaces & CLONE.NEWUSER)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

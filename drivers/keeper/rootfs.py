@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import dataclass
 
 from drivers.keeper import steps
 from drivers.keeper.own_mounts import SCAFFOLD
@@ -17,6 +18,33 @@ from drivers.kernel.calls import Call
 from drivers.kernel.program import Argument, Label, Program, Result
 
 AT_FDCWD = m.AT_FDCWD
+
+
+@dataclass(frozen=True, slots=True)
+class NewFileSystems:
+    """Detached mounts, made early."""
+
+    proc: Result
+    sys: Result
+
+
+def new_file_systems(program: Program, plan: ContainerPlan) -> NewFileSystems:
+    """/proc and /sys of a user namespace: only who sees the host's may mount them.
+
+    Source: fsmount(2), mount_too_revealing in the kernel's fs/namespace.c.
+    """
+    program.step("mount proc")
+    proc = steps.file_system(program, "proc", steps.NO_FILES)
+    return NewFileSystems(proc, _new_sysfs(program, plan))
+
+
+def _new_sysfs(program: Program, plan: ContainerPlan) -> Result:
+    program.step("mount sysfs")
+    return steps.file_system(program, "sysfs", _sys_attributes(plan))
+
+
+def _sys_attributes(plan: ContainerPlan) -> m.ATTR:
+    return steps.NO_FILES if plan.writable_sys else steps.NO_FILES_READ_ONLY
 
 
 def enter_root(program: Program, root_fd: Argument) -> Result:
@@ -46,13 +74,15 @@ def guard_proc(program: Program, root: Result) -> Result:
     return mqueue
 
 
-def mount_proc(program: Program, root: Result, dev: Argument, guard: Result) -> Result:
+def mount_proc(
+    program: Program, root: Result, dev: Argument, guard: Result, new: NewFileSystems | None
+) -> Result:
     """Mount /proc. What is reached through the descriptor is procfs, whatever paths say."""
     program.step("mount mqueue")
     steps.set_attributes(program, guard, clear=m.ATTR.RDONLY)
     steps.attach(program, guard, dev, "mqueue")
     program.step("mount proc")
-    proc = steps.file_system(program, "proc", steps.NO_FILES)
+    proc = new.proc if new else steps.file_system(program, "proc", steps.NO_FILES)
     place = steps.open_in(program, root, "proc", steps.DIRECTORY, resolve=steps.NO_LINKS)
     steps.attach(program, proc, place)
     return proc
@@ -69,11 +99,12 @@ def mount_dev(program: Program, root: Result, dev: Argument) -> None:
     steps.attach(program, dev, _mount_point(program, root, "dev"))
 
 
-def mount_sys(program: Program, root: Result, plan: ContainerPlan) -> None:
+def mount_sys(
+    program: Program, root: Result, plan: ContainerPlan, new: NewFileSystems | None
+) -> None:
     """Mount /sys and the container's own control groups, read-only unless it may write them."""
-    attributes = steps.NO_FILES if plan.writable_sys else steps.NO_FILES_READ_ONLY
-    program.step("mount sysfs")
-    sys = steps.file_system(program, "sysfs", attributes)
+    attributes = _sys_attributes(plan)
+    sys = new.sys if new else _new_sysfs(program, plan)
     steps.attach(program, sys, _mount_point(program, root, "sys"))
     program.step("mount cgroup")
     if plan.cgroup_version == 2:

@@ -11,6 +11,7 @@ import os
 import signal
 from _queue import SimpleQueue
 
+from drivers.keeper import own_ids
 from drivers.keeper.plan import Words
 from drivers.keeper.prepared import PreparedPrograms, carry_out
 from drivers.keeper.protocol import Failure
@@ -35,6 +36,8 @@ class Spawn:
         self._pid = self._pidfd = 0
         self._has_own_descriptors = False  # the thread that makes it
         self._held_pidfd = 0
+        self._go_fd = -1  # what the process waits for, if it gets ids of its own
+        self._refusal: Failure | None = None  # of those ids
 
     @property
     def pid(self) -> int:
@@ -49,6 +52,18 @@ class Spawn:
             return self._held_pidfd
         recipe = self._recipe
         return recipe.program.pidfd if recipe else self._pidfd
+
+    def give_ids(self) -> None:
+        """In the main thread: let a process that waits for its ids go on, or end it."""
+        go_fd = self._go_fd
+        if go_fd < 0 or not self.pid:
+            return
+        self._go_fd = -1
+        self._refusal = own_ids.give_ids(self.pid, self.words)
+        if self._refusal is None:
+            os.write(go_fd, b"\0")
+        else:
+            os.kill(self.pid, signal.SIGKILL)
 
     def done(self) -> None:
         """Tell the main thread."""
@@ -71,6 +86,9 @@ class Spawn:
         is_spoilt = False
         try:
             recipe = programs.take(self.plan)
+            if self.words.uid_map:
+                reader, writer = os.pipe2(os.O_CLOEXEC)
+                self.fds = [reader, writer, *self.fds]
             self.kept = recipe.kept(self.fds)
             self._has_own_descriptors = recipe.prelude is not None
             pid_namespace = recipe.pid_namespace_fd(self.fds)
@@ -89,8 +107,11 @@ class Spawn:
     def _run(self, recipe: Recipe) -> Failure | None:
         recipe.program.prepare(())  # forgets the last one's pid
         self._recipe = recipe
+        if self.words.uid_map:
+            self._go_fd = self.fds[1]
         try:
-            return carry_out(recipe, self.fds, self.words, self._wake_fd)
+            outcome = carry_out(recipe, self.fds, self.words, self._wake_fd)
+            return self._refusal or outcome
         finally:
             self._pid, self._pidfd, self._recipe = self.pid, self.pidfd, None
 

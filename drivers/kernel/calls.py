@@ -30,6 +30,8 @@ class Call(enum.IntEnum):
     SETGROUPS = (116, 159)[_AT]
     SETRESUID = (117, 147)[_AT]
     SETRESGID = (119, 149)[_AT]
+    SETFSUID = (122, 151)[_AT]
+    SETFSGID = (123, 152)[_AT]
     CAPSET = (126, 91)[_AT]
     PIVOT_ROOT = (155, 41)[_AT]
     PRCTL = (157, 167)[_AT]

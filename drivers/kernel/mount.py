@@ -61,6 +61,7 @@ class ATTR(enum.IntFlag):
     NOSUID = 0x2
     NODEV = 0x4
     NOEXEC = 0x8
+    IDMAP = 0x100000  # Linux 5.12; who owns a file is seen through a user namespace
 
 
 _MOUNT_ATTR = struct.Struct("=4Q")  # attr_set, attr_clr, propagation, userns_fd
@@ -160,9 +161,16 @@ def mount_setattr(
     clear: ATTR = ATTR(0),
     propagation: MS = MS(0),
     recursive: bool = False,
+    userns_fd: int | None = None,
 ) -> None:
-    """Change the attributes of the mount `fd`. Source: mount_setattr(2), Linux 5.12."""
-    attr = mount_attr(set_=set_, clear=clear, propagation=propagation)
+    """Change the attributes of the mount `fd`. Source: mount_setattr(2), Linux 5.12.
+
+    With `userns_fd` owners are seen through that user namespace's maps, which a mount can get once
+    and before it is attached. Raises OSError: EINVAL if the file system cannot do that.
+    """
+    if userns_fd is not None:
+        set_ |= ATTR.IDMAP
+    attr = mount_attr(set_=set_, clear=clear, propagation=propagation, userns_fd=userns_fd or 0)
     flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
     syscall(Call.MOUNT_SETATTR, fd, b"", flags, attr, MOUNT_ATTR_BYTES)
 

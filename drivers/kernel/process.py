@@ -98,6 +98,17 @@ def set_name(name: str) -> None:
     prctl(PR.SET_NAME, ctypes.addressof(buffer))
 
 
+def make_files_as(uid: int, gid: int, capabilities: Iterable[int]) -> None:
+    """Let files that this thread makes from now on belong to these ids, and keep its rights.
+
+    `capabilities` are those it has: the change of ids takes some away. Source: setfsuid(2).
+    Raises OSError.
+    """
+    syscall(Call.SETFSGID, gid)
+    syscall(Call.SETFSUID, uid)
+    syscall(Call.CAPSET, *capability_words(capabilities))
+
+
 def last_capability() -> int:
     """The highest capability this kernel knows. Source: capabilities(7), cap_last_cap."""
     with open("/proc/sys/kernel/cap_last_cap") as file:

@@ -42,11 +42,13 @@ class ProtoDriver(Protocol):
         """Delete it for good. NotFound if there is none."""
         ...
 
-    async def get(self, key: str) -> int:
+    async def get(self, key: str, userns_fd: int | None = None) -> int:
         """A detached mount of the file system: a file descriptor, nothing attached anywhere.
 
         The caller owns the descriptor and pairs each `get` with one `put`; closing the
-        descriptor frees the mount.
+        descriptor frees the mount. With `userns_fd` owners are seen, and new files owned,
+        through that user namespace's maps, while on disk they stay as they are: raises
+        IncompatibleFilesystem where that cannot be.
         """
         ...
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,8 +15,13 @@ import trio
 
 from drivers.errors import IncompatibleFilesystem, InvalidRequest, Unsupported, from_os_error
 from drivers.kernel import mount as m
-from drivers.kernel import process as p
 from drivers.storage.base import Change, ChangeKind
+from drivers.storage.id_mapped import (
+    clone_mapped,
+    filesystem_of,
+    in_private_mounts,
+    mount_over_mapped,
+)
 from drivers.storage.layout import Layout, LayoutStorage
 from drivers.storage.pack import pack
 from drivers.storage.unpack import unpack
@@ -52,19 +57,26 @@ class OverlayStorage(LayoutStorage):
         self._diffs.pop(key, None)
         await super().remove(key)
 
-    async def get(self, key: str) -> int:
-        return await trio.to_thread.run_sync(self._get, key)
+    async def get(self, key: str, userns_fd: int | None = None) -> int:
+        return await trio.to_thread.run_sync(self._get, key, userns_fd)
 
-    def _get(self, key: str) -> int:
+    def _get(self, key: str, userns_fd: int | None) -> int:
         path = self._layout.path(key)
         lower = self._lower(key)
+        mount = partial(self._mount, lower, str(path / "diff"), str(path / "work"))
         try:
-            if lower:
-                fd = self._mount(lower, str(path / "diff"), str(path / "work"))
-            else:
-                fd = m.open_tree_clone(str(path / "diff"))
-                m.mount_setattr(fd, propagation=m.MS.PRIVATE)
+            if not lower:
+                fd = clone_mapped(str(path / "diff"), userns_fd)
+            elif userns_fd is None:
+                fd = mount()
+            else:  # Linux 5.19
+                fd = mount_over_mapped(str(self._layout.home), userns_fd, mount)
         except OSError as error:
+            if userns_fd is not None and error.errno == errno.EINVAL:
+                raise Unsupported(
+                    "user namespace: overlayfs takes no id-mapped layers here, as Linux 5.19 does: "
+                    "choose --userns host, or the storage driver vfs"
+                ) from error
             raise from_os_error(error, f"mount layer {key}") from error
         self._layout.count_mount(key)
         return fd
@@ -80,7 +92,7 @@ class OverlayStorage(LayoutStorage):
 
     async def status(self) -> list[tuple[str, str]]:
         return [
-            ("Backing Filesystem", await trio.to_thread.run_sync(_filesystem_of, self._layout.home))
+            ("Backing Filesystem", await trio.to_thread.run_sync(filesystem_of, self._layout.home))
         ]
 
     async def metadata(self, key: str) -> Mapping[str, str]:
@@ -191,35 +203,13 @@ def mount_by_path(lower: list[str], upper: str, work: str) -> int:
 
     The thread ends, and with it the namespace; the detached copy stays.
     """
-    results: list[int] = []
-    errors: list[OSError] = []
 
-    def work_apart() -> None:
-        try:
-            p.unshare(p.CLONE.NEWNS)
-            m.mount(None, "/", None, m.MS.REC | m.MS.PRIVATE)
-            options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
-            m.mount("overlay", upper, "overlay", data=options)
-            results.append(m.open_tree_clone(upper))
-        except OSError as error:
-            errors.append(error)
+    def work_apart() -> int:
+        options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
+        m.mount("overlay", upper, "overlay", data=options)
+        return m.open_tree_clone(upper)
 
-    thread = threading.Thread(target=work_apart)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
-
-
-def _filesystem_of(path: Path) -> str:
-    """The type of the file system that holds `path`. Source: proc_pid_mountinfo(5)."""
-    device = os.stat(path).st_dev
-    wanted = f"{os.major(device)}:{os.minor(device)}"
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        if line.split()[2] == wanted:
-            return line.partition(" - ")[2].split()[0]
-    return "unknown"
+    return in_private_mounts(work_apart)
 
 
 def _probe(home: Path, mount_overlay: Callable[[list[str], str, str], int]) -> None:
@@ -256,7 +246,7 @@ def _open(home: Path, options: Mapping[str, str]) -> OverlayStorage:
         return OverlayStorage(layout, attempt)
     layout.open()
     raise IncompatibleFilesystem(
-        f"overlay: does not work over {_filesystem_of(home)} at {home}: "
+        f"overlay: does not work over {filesystem_of(home)} at {home}: "
         f"{(refused.strerror or str(refused)).lower()}: choose another --root, or the driver vfs"
     )
 

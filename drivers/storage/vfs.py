@@ -13,9 +13,9 @@ from typing import BinaryIO
 import trio
 
 from drivers.errors import InvalidRequest, from_os_error
-from drivers.kernel import mount as m
 from drivers.storage.base import Change
 from drivers.storage.differ import compare
+from drivers.storage.id_mapped import clone_mapped
 from drivers.storage.layout import Layout, LayoutStorage
 from drivers.storage.pack import pack
 from drivers.storage.unpack import unpack
@@ -39,16 +39,15 @@ class VfsStorage(LayoutStorage):
         else:
             copy_tree(self._layout.path(parent) / "tree", tree, trio.from_thread.check_cancelled)
 
-    async def get(self, key: str) -> int:
-        return await trio.to_thread.run_sync(self._get, key)
+    async def get(self, key: str, userns_fd: int | None = None) -> int:
+        return await trio.to_thread.run_sync(self._get, key, userns_fd)
 
-    def _get(self, key: str) -> int:
+    def _get(self, key: str, userns_fd: int | None) -> int:
         path = self._layout.path(key)
         try:
-            fd = m.open_tree_clone(str(path / "tree"))
+            fd = clone_mapped(str(path / "tree"), userns_fd)
         except OSError as error:
             raise from_os_error(error, f"mount layer {key}") from error
-        m.mount_setattr(fd, propagation=m.MS.PRIVATE)
         self._layout.count_mount(key)
         return fd
 

@@ -13,7 +13,16 @@ import pytest
 import trio
 
 from drivers import registry
-from drivers.errors import AlreadyExists, CorruptData, InUse, InvalidRequest, NotFound
+from drivers.errors import (
+    AlreadyExists,
+    CorruptData,
+    IncompatibleFilesystem,
+    InUse,
+    InvalidRequest,
+    NotFound,
+)
+from drivers.kernel.mount import fsconfig_create, fsmount, fsopen, move_mount, umount
+from drivers.kernel.user_namespace import new_user_namespace
 from drivers.storage.base import Change, ChangeKind, StorageDriver
 from tests import host
 from tests.cancel import cancel_everywhere
@@ -46,13 +55,14 @@ async def driver(row: Row, tmp_path: Path) -> StorageDriver:
 class Mounted:
     """A mounted key, read and written through its descriptor."""
 
-    def __init__(self, driver: StorageDriver, key: str) -> None:
+    def __init__(self, driver: StorageDriver, key: str, userns_fd: int | None = None) -> None:
         self._driver = driver
         self._key = key
+        self._userns_fd = userns_fd
         self.fd = -1
 
     async def __aenter__(self) -> Mounted:
-        self.fd = await self._driver.get(self._key)
+        self.fd = await self._driver.get(self._key, self._userns_fd)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -130,6 +140,78 @@ async def test_owner_mode_time_links_and_devices_are_kept(driver: StorageDriver)
         assert one.stat("etc").st_mtime == 1_000_000_000
         fd = os.open("attr", os.O_RDONLY, dir_fd=one.fd)
         assert os.getxattr(fd, "user.note") == b"kept"
+        os.close(fd)
+
+
+@pytest.fixture
+def userns_fd() -> Iterator[int]:
+    fd = new_user_namespace("0 100000 65536\n", "0 200000 65536\n")
+    yield fd
+    os.close(fd)
+
+
+async def test_owners_are_mapped_and_on_disk_they_are_not(
+    driver: StorageDriver, userns_fd: int
+) -> None:
+    before = host.mounts()
+    await driver.apply_diff("base", None, layer(*BASE, entry("own", b"x", uid=1234)))
+    for key, parent in (("one", "base"), ("top", None)):
+        await driver.create(key, parent)
+        async with Mounted(driver, key, userns_fd) as mapped:
+            os.chown("own" if parent else ".", 101_000, 201_000, dir_fd=mapped.fd)
+            root = mapped.stat(".")
+            if parent:
+                assert (root.st_uid, root.st_gid) == (100_000, 200_000)
+                own = mapped.stat("own")
+                assert (own.st_uid, own.st_gid) == (101_000, 201_000)
+                mapped.write("etc/passwd", b"changed")
+                os.unlink("etc/group", dir_fd=mapped.fd)
+                assert mapped.stat("etc/passwd").st_uid == 100_000
+            assert host.mounts() == before
+        async with Mounted(driver, key) as plain:
+            own = plain.stat("own" if parent else ".")
+            assert (own.st_uid, own.st_gid) == (1000, 1000)
+    async with Mounted(driver, "one") as plain:
+        assert plain.read("etc/passwd") == b"changed"
+        assert plain.stat("etc/passwd").st_uid == 0
+        assert plain.names("etc") == ["passwd"]
+
+
+async def test_containers_with_several_maps_share_their_layers(
+    driver: StorageDriver, userns_fd: int
+) -> None:
+    await driver.apply_diff("base", None, layer(*BASE))
+    for key in ("one", "two"):
+        await driver.create(key, "base")
+    async with Mounted(driver, "one", userns_fd) as one, Mounted(driver, "two") as two:
+        assert (one.stat("etc/group").st_uid, two.stat("etc/group").st_uid) == (100_000, 0)
+
+
+async def test_a_file_system_that_knows_no_maps_is_told(row: Row, tmp_path: Path) -> None:
+    """ATTACKS 15."""
+    home = tmp_path / "home"
+    home.mkdir()
+    fd = new_user_namespace("0 100000 65536\n", "0 100000 65536\n")
+
+    def mount_ramfs() -> None:
+        context = fsopen("ramfs")
+        fsconfig_create(context)
+        mount = fsmount(context)
+        move_mount(mount, str(home))
+        os.close(mount)
+        os.close(context)
+
+    mount_ramfs()
+    try:
+        driver = await row.open(home, {})
+        await driver.create("one", None)
+        with pytest.raises(IncompatibleFilesystem, match=r"ramfs at .* has no id-mapped mounts"):
+            await driver.get("one", fd)
+        await driver.remove("one")
+    except IncompatibleFilesystem:
+        assert row.driver == "overlay"
+    finally:
+        umount(str(home))
         os.close(fd)
 
 

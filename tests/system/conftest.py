@@ -44,7 +44,11 @@ def creched_on_small_disk(busybox: Path) -> Iterator[Daemon]:
 
 
 def running_daemon(
-    image: Path, *, root_size: str = "", configure: Callable[[Path], list[str]] = lambda _: []
+    image: Path,
+    *,
+    root_size: str = "",
+    root_filesystem: str = "",
+    configure: Callable[[Path], list[str]] = lambda _: [],
 ) -> Iterator[Daemon]:
     """Start one; after its end nothing of it may be left on the host.
 
@@ -52,7 +56,13 @@ def running_daemon(
     """
     directory = Path(tempfile.mkdtemp(prefix="creche-test-"))
     parent = f"/creche-test-{os.getpid()}-{directory.name[-8:]}"
-    daemon = Daemon(directory, parent, root_size=root_size, options=configure(directory))
+    daemon = Daemon(
+        directory,
+        parent,
+        root_size=root_size,
+        root_filesystem=root_filesystem,
+        options=configure(directory),
+    )
     host = Host(daemon.cgroup_parent, directory)
     shutil.copy(image, daemon.image)
     daemon.start()

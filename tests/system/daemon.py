@@ -23,6 +23,7 @@ class Daemon:
     cgroup_parent: str
     storage: str = ""
     root_size: str = ""  # the root is then a tmpfs of this size, in a mount namespace of its own
+    root_filesystem: str = ""  # it is then one of this type, which lives in memory
     options: list[str] = field(default_factory=list)  # more of them
     process: subprocess.Popen[bytes] | None = None
 
@@ -63,12 +64,14 @@ class Daemon:
             time.sleep(0.02)
 
     def _own_disk(self) -> list[str]:
-        """What to start the daemon with, if its root is a small disk."""
-        if not self.root_size:
+        """What to start the daemon with, if its root is a file system of its own."""
+        if not self.root_size and not self.root_filesystem:
             return []
         root = self.directory / "root"
         root.mkdir(mode=0o700, exist_ok=True)
-        mount = f"mount -t tmpfs -o size={self.root_size},mode=700 tmpfs {root}"
+        fstype = self.root_filesystem or "tmpfs"
+        size = f"size={self.root_size}," if self.root_size else ""
+        mount = f"mount -t {fstype} -o {size}mode=700 {fstype} {root}"
         return [
             "unshare",
             "-m",

@@ -25,7 +25,7 @@ _MODES = (
     ("--ipc", "private (default), shareable, host, none, or container:NAME"),
     ("--uts", "host"),
     ("--cgroupns", "private (default) or host"),
-    ("--userns", "host"),
+    ("--userns", "host, auto, keep-id, or map:uid=CONTAINER:HOST:SIZE,gid=..."),
 )
 
 

@@ -25,6 +25,7 @@ from supervisor.spec import (
     RestartPolicy,
 )
 from supervisor.terminal import check_size
+from supervisor.userns import Caller
 
 T = TypeVar("T")
 
@@ -71,7 +72,8 @@ async def create(control: Control, request: Request) -> Answer:
     spec = spec_of(body, name=request.get("name"))
     if request.api_version <= _NO_AUTO_REMOVE:
         spec = msgspec.structs.replace(spec, auto_remove=False)
-    container = await control.manager.create(spec)
+    caller = Caller(uid=request.peer.uid, gid=request.peer.gid)
+    container = await control.manager.create(spec, caller)
     return answer({"Id": container.id, "Warnings": warnings_of(container.spec)}, 201)
 
 

@@ -54,7 +54,8 @@ def isolation_of(host: HostConfig) -> Isolation:
         ipc_mode=host.ipc_mode,
         uts_mode=host.uts_mode,
         cgroupns_mode=host.cgroupns_mode,
-        userns_mode=host.userns_mode,
+        # Docker's own client lets nothing but "host" through as a mode
+        userns_mode=host.userns_mode or security.userns,
         group_add=tuple(host.group_add or ()),
     )
 
@@ -72,6 +73,7 @@ class _Security:
     no_new_privs: bool = False
     seccomp: str = ""
     apparmor: str = ""
+    userns: str = ""
     labels: list[str] = field(default_factory=list)
 
     def take(self, option: str) -> None:
@@ -85,6 +87,8 @@ class _Security:
             self.seccomp = value
         elif name == "apparmor":
             self.apparmor = value
+        elif name == "userns":
+            self.userns = value
         elif name == "label":
             self.labels.append(value)
         elif (name, value) == ("systempaths", UNCONFINED):

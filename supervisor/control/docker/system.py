@@ -166,7 +166,7 @@ async def info(control: Control, request: Request) -> Answer:
             "DefaultRuntime": names[0],
             "Swarm": {"LocalNodeState": "inactive"},
             "LiveRestoreEnabled": False,
-            "SecurityOptions": [],
+            "SecurityOptions": ["name=userns"] if control.config.userns_remap else [],
             "Warnings": None,
         }
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from drivers.errors import InvalidRequest, NotImplementedYet
+from drivers.errors import InvalidRequest
 from drivers.execution.base import Device
 from drivers.execution.defaults import (
     ALL_CAPABILITIES,
@@ -234,13 +234,6 @@ def test_what_is_wrong_everywhere_is_named(fields: Any, field: str, said: str) -
     with pytest.raises(InvalidRequest) as caught:
         check_values(spec(**fields))
     assert (caught.value.field, str(caught.value)) == (field, said)
-
-
-@pytest.mark.parametrize("mode", ["auto", "keep-id", "auto:size=10"])
-def test_user_namespaces_are_refused_while_they_cannot_be_had(mode: str) -> None:
-    """ATTACKS 15."""
-    with pytest.raises(NotImplementedYet, match=mode):
-        check_values(spec(userns_mode=mode))
 
 
 @pytest.mark.parametrize(

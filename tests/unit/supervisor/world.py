@@ -15,6 +15,7 @@ from drivers.network.none import NoNetwork
 from drivers.storage import vfs
 from supervisor.container import Container
 from supervisor.events import EventHub
+from supervisor.id_pool import Pool, UserMaps
 from supervisor.images.store import open_store as open_images
 from supervisor.manager import Manager
 from supervisor.run import Drivers
@@ -119,6 +120,7 @@ async def open_world(
                 events=EventHub(),
                 directory=directory / "containers",
                 default_log=LogConfig(driver="memory"),
+                user_maps=UserMaps(Pool()),
             )
             yield World(manager, execution, network, store, log, directory / "root")
             nursery.cancel_scope.cancel()

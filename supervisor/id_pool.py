@@ -1,0 +1,147 @@
+"""Ids of the host for containers: no two have the same, and a removed one's are free again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import msgspec
+
+from drivers.errors import Conflict, InvalidRequest
+from supervisor.spec import ContainerSpec, UserMap
+from supervisor.userns import (
+    AUTO,
+    HOST,
+    KEEP_ID,
+    MAP,
+    RANGE,
+    Caller,
+    Lines,
+    check_together,
+    checked,
+    kept_ids,
+    parse_map,
+)
+
+# Above what distributions give away (Source: systemd's UIDS-GIDS.md), below 2^31.
+DEFAULT_START = 0x70000000
+DEFAULT_SIZE = 4000 * RANGE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Where containers' ids are taken from: `size` users and as many groups."""
+
+    uid_start: int = DEFAULT_START
+    gid_start: int = DEFAULT_START
+    size: int = DEFAULT_SIZE
+
+
+class UserMaps:
+    """The maps of all containers. `default` is the mode of those that ask for none.
+
+    They are kept with the containers: `take_up` tells of those that there are.
+    """
+
+    def __init__(self, pool: Pool, default: str = HOST, remapped: UserMap | None = None) -> None:
+        self._pool = pool
+        self._default = default
+        self._remapped = remapped  # shared by all containers that ask for nothing
+        self._taken: dict[str, set[int]] = {}  # places in the pool by container
+
+    @contextlib.contextmanager
+    def assigned(self, spec: ContainerSpec, caller: Caller) -> Iterator[ContainerSpec]:
+        """The spec with its map, which is free again if the block fails.
+
+        Raises InvalidRequest, Conflict if the pool has no more ids.
+        """
+        user_map = self._map_of(spec, caller)
+        if user_map is None:
+            yield spec
+            return
+        check_together(spec)
+        mode = spec.isolation.userns_mode
+        if mode.startswith(KEEP_ID) and not spec.user:
+            uid, gid = kept_ids(mode, caller)
+            spec = msgspec.structs.replace(spec, user=f"{uid}:{gid}")
+        spec = msgspec.structs.replace(spec, user_map=user_map)
+        self.take_up(spec)
+        try:
+            yield spec
+        except BaseException:
+            self.give_back(spec.id)
+            raise
+
+    def take_up(self, spec: ContainerSpec) -> None:
+        """Note what a container has."""
+        if spec.user_map is not None:
+            pool = self._pool
+            uids = _places(spec.user_map.uids, pool.uid_start)
+            self._taken[spec.id] = uids | _places(spec.user_map.gids, pool.gid_start)
+
+    def give_back(self, container_id: str) -> None:
+        """Its ids are free again. Idempotent."""
+        self._taken.pop(container_id, None)
+
+    def _map_of(self, spec: ContainerSpec, caller: Caller) -> UserMap | None:
+        mode = spec.isolation.userns_mode
+        if not mode and self._remapped is not None:
+            return self._remapped
+        mode = mode or self._default
+        name = mode.partition(":")[0]
+        if name == AUTO:
+            uid_start, gid_start = self._free_range()
+            return UserMap(uids=((0, uid_start, RANGE),), gids=((0, gid_start, RANGE),))
+        if name == KEEP_ID:
+            return self._keep(mode, caller)
+        return parse_map(mode) if name == MAP else None
+
+    def _free_range(self) -> tuple[int, int]:
+        taken = set[int]().union(*self._taken.values())
+        place = next(place for place in count() if place not in taken)
+        if (place + 1) * RANGE > self._pool.size:
+            raise Conflict(
+                f"no free range of user ids: {self._pool.size // RANGE} containers have one each: "
+                "remove some, or raise userns-pool-size"
+            )
+        return self._pool.uid_start + place * RANGE, self._pool.gid_start + place * RANGE
+
+    def _keep(self, mode: str, caller: Caller) -> UserMap:
+        if caller.uid == 0 or caller.gid == 0:
+            raise InvalidRequest(
+                f"userns mode {mode}: the caller is root, who is to have no rights on the host: "
+                "use auto, or a map",
+                field="UsernsMode",
+            )
+        (uid, gid), (uid_start, gid_start) = kept_ids(mode, caller), self._free_range()
+        return checked(
+            UserMap(
+                uids=_around(uid, caller.uid, uid_start), gids=_around(gid, caller.gid, gid_start)
+            )
+        )
+
+
+def _around(kept: int, host_id: int, start: int) -> Lines:
+    """A range in which one id is somebody's on the host. Raises InvalidRequest."""
+    if kept >= RANGE:
+        raise InvalidRequest(
+            f"userns mode keep-id: id {kept} is above {RANGE - 1}: use keep-id:uid=ID,gid=ID",
+            field="UsernsMode",
+        )
+    lines = (
+        (0, start, kept),
+        (kept, host_id, 1),
+        (kept + 1, start + kept + 1, RANGE - kept - 1),
+    )
+    return tuple(line for line in lines if line[2])
+
+
+def _places(lines: Lines, start: int) -> set[int]:
+    """The places of the pool that a map touches."""
+    return {
+        place
+        for _, host, size in lines
+        for place in range(max(0, (host - start) // RANGE), (host + size - 1 - start) // RANGE + 1)
+    }
