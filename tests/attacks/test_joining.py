@@ -29,13 +29,13 @@ def look(pid):
         yield "capabilities"
     for fd in os.listdir(f"/proc/{pid}/fd"):
         what = os.readlink(f"/proc/{pid}/fd/{fd}")
-        # v1: it enters the container's own group by itself, where no other process can be named
+        # it enters the container's own group by itself, where no other process can be named
         if what.startswith("socket:") or (what.startswith("/") and not what.endswith(ALLOWED)):
             yield f"descriptor {what}"
     maps = open(f"/proc/{pid}/maps").read()
     if "creche-python" in maps or "[heap]" in maps and "creche-routine" in maps:
         yield "the keeper's memory"
-ALLOWED = ("/dev/null", "/box/tasks")
+ALLOWED = ("/dev/null", "/box/tasks", "/box/cgroup.procs")
 print("ready", flush=True)
 seen, looked = set(), 0
 while True:
