@@ -125,6 +125,7 @@ def file(program: Program, root: Argument, path: str, *, mode: int = 0o644) -> R
     open_in(program, root, path, os.O_PATH, then=found, unless=errno.ENOENT, otherwise=missing)
     program.place(missing)
     directory(program, root, path.rstrip("/").rpartition("/")[0])
-    open_in(program, root, path, os.O_WRONLY | os.O_CREAT, mode=mode)
+    made = open_in(program, root, path, os.O_WRONLY | os.O_CREAT, mode=mode)
+    program.call(Call.CLOSE, made)  # else the root could not be made read-only
     program.place(found)
     return open_in(program, root, path, os.O_PATH)
