@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
-from tests.system.daemon import Daemon
+from tests.system.daemon import START_S, Daemon
 
 UID = 54_321
 FIRST_ID = 1_950_000_000
@@ -81,6 +82,24 @@ class RootlessDaemon(Daemon):
         done = self.call("--doctor", "--root", str(self.directory / "home/new"))
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def restart_itself(self) -> None:
+        """Ask it to start anew in its own process, and wait until it answers."""
+        before = self.log.count("daemon.ready")
+        control = [
+            "env",
+            "-u",
+            "PYTHONPATH",
+            "/usr/bin/supervisorctl",
+            "-s",
+            f"unix://{self.socket}",
+            "reload",
+        ]
+        subprocess.run([*self.as_user(), *control], check=True, capture_output=True, timeout=60)
+        end = time.monotonic() + START_S
+        while self.log.count("daemon.ready") == before:
+            assert time.monotonic() < end, self.log
+            time.sleep(0.02)
 
     def call(self, *options: str) -> subprocess.CompletedProcess[str]:
         """Run another creched to its end."""

@@ -187,3 +187,12 @@ def test_a_user_without_ids_is_told_what_would_help(creched: RootlessDaemon) -> 
     finding = next(f for f in report["findings"] if f["name"] == "rootless")
     assert finding["problem"] == "nurse has no ids in /etc/subuid"
     assert finding["help"].startswith("`usermod")
+
+
+def test_it_restarts_itself_and_is_still_rootless(creched: RootlessDaemon) -> None:
+    made = creched.docker("create", "busybox", "true", check=True).stdout.strip()
+    before = creched.log.count("daemon.ready")
+    creched.restart_itself()
+    assert creched.log.count("daemon.ready") == before + 1
+    creched.docker("start", "-a", made, check=True)
+    creched.docker("rm", made, check=True)
