@@ -16,12 +16,12 @@ from tests.host import Host
 from tests.system.rootless import UID, RootlessDaemon
 
 
-def _running(group: Path | None = None) -> Iterator[RootlessDaemon]:
+def _running(group: Path | None = None, storage: str = "") -> Iterator[RootlessDaemon]:
     directory = Path(tempfile.mkdtemp(prefix="creche-test-"))
     daemon = RootlessDaemon(directory, f"/creche-test-{os.getpid()}-{directory.name[-8:]}")
     host = Host(daemon.cgroup_parent, directory)
     daemon.prepare()
-    daemon.group = group
+    daemon.group, daemon.storage = group, storage
     daemon.start()
     try:
         daemon.load_busybox()
@@ -37,6 +37,11 @@ def _running(group: Path | None = None) -> Iterator[RootlessDaemon]:
 @pytest.fixture(scope="module")
 def creched() -> Iterator[RootlessDaemon]:
     yield from _running()
+
+
+@pytest.fixture
+def creched_on_vfs() -> Iterator[RootlessDaemon]:
+    yield from _running(storage="vfs")
 
 
 @pytest.fixture
@@ -196,3 +201,16 @@ def test_it_restarts_itself_and_is_still_rootless(creched: RootlessDaemon) -> No
     assert creched.log.count("daemon.ready") == before + 1
     creched.docker("start", "-a", made, check=True)
     creched.docker("rm", made, check=True)
+
+
+def test_who_may_trace_is_joined_all_the_same(creched: RootlessDaemon) -> None:
+    options = ["--cap-add", "SYS_PTRACE", "busybox", "sleep", "100000"]
+    made = creched.docker("run", "-d", *options, check=True).stdout.strip()
+    assert creched.docker("exec", made, "id", "-u", check=True).stdout == "0\n"
+    assert creched.docker("exec", "-u", "1000", made, "id", "-u", check=True).stdout == "1000\n"
+    creched.docker("rm", "-f", made, check=True)
+
+
+def test_layers_may_be_copies(creched_on_vfs: RootlessDaemon) -> None:
+    out = run(creched_on_vfs, "-u", "1000", "busybox", "sh", "-c", "stat -c %u /bin; id -u")
+    assert out.split() == ["0", "1000"]
