@@ -8,11 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-from tests.system.daemon import START_S, Daemon
+from tests.system.daemon import Daemon
 
 UID = 54_321
 FIRST_ID = 1_950_000_000
 _IDS = 65_536
+_PATIENCE_S = 240.0  # then it hangs
 # The user is in files of our own, bound over the host's; an interpreter in a private directory is
 # shown at the same place in one that is open.
 _ENTER = """
@@ -72,7 +73,7 @@ class RootlessDaemon(Daemon):
         done = subprocess.run(
             [*self.as_user(), *own],
             input=input, stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True, text=True, timeout=60, check=False,
+            capture_output=True, text=True, timeout=_PATIENCE_S, check=False,
         )  # fmt: skip
         assert not check or done.returncode == 0, f"{arguments}: {done.stderr}\n{self.log}"
         return done
@@ -95,8 +96,10 @@ class RootlessDaemon(Daemon):
             f"unix://{self.socket}",
             "reload",
         ]
-        subprocess.run([*self.as_user(), *control], check=True, capture_output=True, timeout=60)
-        end = time.monotonic() + START_S
+        subprocess.run(
+            [*self.as_user(), *control], check=True, capture_output=True, timeout=_PATIENCE_S
+        )
+        end = time.monotonic() + _PATIENCE_S
         while self.log.count("daemon.ready") == before:
             assert time.monotonic() < end, self.log
             time.sleep(0.02)
@@ -104,7 +107,9 @@ class RootlessDaemon(Daemon):
     def call(self, *options: str) -> subprocess.CompletedProcess[str]:
         """Run another creched to its end."""
         command = [*self._before(), sys.executable, "-m", "supervisor.daemon", *options]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False
+        )
 
 
 def _interpreters_directory() -> tuple[str, str]:
