@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.system.daemon import Daemon
+from tests.system.daemon import REPOSITORY, Daemon
 
 UID = 54_321
 FIRST_ID = 1_950_000_000
@@ -58,7 +58,7 @@ class RootlessDaemon(Daemon):
         """What to call a program with."""
         home = f"HOME={self.directory / 'home'}"
         ids = ["--reuid", str(UID), "--regid", str(UID), "--clear-groups"]
-        return ["setpriv", *ids, "env", home, f"PYTHONPATH={Path(__file__).parents[2]}"]
+        return ["setpriv", *ids, "env", home, f"PYTHONPATH={REPOSITORY}"]
 
     def docker(
         self,
@@ -77,6 +77,13 @@ class RootlessDaemon(Daemon):
         )  # fmt: skip
         assert not check or done.returncode == 0, f"{arguments}: {done.stderr}\n{self.log}"
         return done
+
+    def load_image(self) -> None:
+        """Load an image of the host's busybox."""
+        image = self.directory / "image.tar"
+        maker = REPOSITORY / "contrib" / "busybox_image.py"
+        subprocess.run([sys.executable, maker, image], check=True)
+        self.docker("load", "-i", image, check=True)
 
     def doctor(self) -> str:
         """What `creched --doctor` prints for the user."""

@@ -291,4 +291,5 @@ def test_a_runtime_shows_files_through_the_ids_too(creched: Daemon) -> None:
     creched.directory.chmod(0o711)
     script = "stat -c %u /bin /etc/hosts; echo x >/made; stat -c %u /made; cat /proc/self/uid_map"
     out = run(creched, "--runtime", "runc", *AUTO, "busybox", "sh", "-c", script).split()
-    assert out == ["0", "0", "0", "0", str(_POOL_START), "65536"]
+    assert (out[:4], out[5]) == (["0"] * 4, "65536")
+    assert int(out[4]) >= _POOL_START

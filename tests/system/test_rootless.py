@@ -24,7 +24,7 @@ def _running(group: Path | None = None, storage: str = "") -> Iterator[RootlessD
     daemon.group, daemon.storage = group, storage
     daemon.start()
     try:
-        daemon.load_busybox()
+        daemon.load_image()
         yield daemon
     finally:
         if daemon.process is not None and daemon.process.poll() is None:
