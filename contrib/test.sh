@@ -5,7 +5,7 @@
 set -eu
 . "$(dirname "$0")/setup.sh"
 need_packages python3-venv procps busybox-static docker.io runc crun supervisor debootstrap gcc \
-    libc6-dev binutils-aarch64-linux-gnu libseccomp2 tini golang-github-containers-common
+    libc6-dev binutils-aarch64-linux-gnu libseccomp2 tini uidmap golang-github-containers-common
 need_environment test
 cd "$here"
 if [ $# -eq 0 ]; then

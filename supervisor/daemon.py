@@ -20,7 +20,7 @@ from drivers.errors import ConfigError, CrecheError, Unsupported, from_os_error,
 from drivers.execution import cgroup
 from drivers.keeper.client import open_keeper
 from drivers.log.base import LogContext, LogDriver
-from supervisor import log
+from supervisor import log, rootless
 from supervisor.config import DaemonConfig, parse_arguments
 from supervisor.control import app
 from supervisor.control.context import Control
@@ -45,15 +45,18 @@ def main() -> None:
     """The command `creched`."""
     try:
         invocation = parse_arguments(sys.argv[1:])
+        config = invocation.config
+        if rootless.is_rootless():
+            config = rootless.with_own_places(config)
         match invocation.action:
             case "check":
-                print(f"{check_config(invocation.config)} units, no errors")
+                print(f"{check_config(config)} units, no errors")
             case "doctor":
                 from supervisor.doctor import print_findings
 
-                trio.run(print_findings, invocation.config)
+                trio.run(print_findings, config, rootless.try_enter())
             case "serve":
-                _serve(invocation.config)
+                _serve(config)
     except* CrecheError as group:
         _fail(leaves(group)[0])
 
@@ -64,6 +67,8 @@ def _fail(error: CrecheError) -> None:
 
 def _serve(config: DaemonConfig) -> None:
     log.set_up(config.log_level)
+    if os.geteuid() != 0:
+        rootless.enter()
     check_host()
     shutdown = Shutdown()
     trio.run(run, config, shutdown)
@@ -95,8 +100,6 @@ def check_host() -> None:
     if version < OLDEST_KERNEL:
         oldest = ".".join(map(str, OLDEST_KERNEL))
         raise Unsupported(f"this kernel is {release}: Creche needs Linux {oldest} or newer")
-    if os.geteuid() != 0:
-        raise ConfigError("creched must run as root: start it with sudo, or as a systemd service")
     if importlib.util.find_spec("supervisor.supervisord") is not None:
         raise ConfigError(
             "the package `supervisor` of this environment is another program's: "
@@ -107,7 +110,7 @@ def check_host() -> None:
 async def run(config: DaemonConfig, shutdown: Shutdown) -> None:
     """The daemon from its first file to its last; returns when `shutdown` is asked for."""
     check_drivers(config)  # a wrong name is told now, not at the first start
-    user_maps = open_user_maps(config)
+    user_maps = open_user_maps(config, rootless=rootless.is_rootless())
     root, run_dir = Path(config.root), Path(config.run_dir)
     async with AsyncExitStack() as held:
         make_private(root)
@@ -176,10 +179,15 @@ async def _open_drivers(config: DaemonConfig, held: AsyncExitStack) -> Drivers:
         execution=execution,
         runtime_paths=runtime_paths,
         storage=storage,
-        network={name: registry.load("network", name)() for name in registry.names("network")},
+        network={name: registry.load("network", name)() for name in _networks()},
         open_log=open_log,
         check_log=check_log,
     )
+
+
+def _networks() -> list[str]:
+    """The network drivers; who is root of a user namespace only has no rights in the host's."""
+    return [n for n in registry.names("network") if not (n == "host" and rootless.is_rootless())]
 
 
 async def open_log(name: str, context: LogContext, options: Mapping[str, str]) -> LogDriver:

@@ -16,6 +16,7 @@ import trio
 from drivers import registry
 from drivers.errors import (
     CommandNotFound,
+    ConfigError,
     CrecheError,
     DriverError,
     IncompatibleFilesystem,
@@ -67,9 +68,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     usable: bool  # containers can run here
 
 
-async def print_findings(config: DaemonConfig) -> None:
-    """`creched --doctor`: the report as JSON."""
+async def print_findings(config: DaemonConfig, not_rootless: ConfigError | None = None) -> None:
+    """`creched --doctor`: the report as JSON; why an ordinary user's daemon cannot be, if so."""
     report = await examine(Path(config.root))
+    if not_rootless is not None:
+        problem, _, way_out = str(not_rootless).removeprefix("rootless: ").partition(": ")
+        finding = Finding(
+            kind="host", name="rootless", works=False, problem=problem, help=way_out, needed=True
+        )
+        report = msgspec.structs.replace(report, findings=[finding, *report.findings], usable=False)
     print(msgspec.json.encode(report).decode())
 
 

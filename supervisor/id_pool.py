@@ -9,7 +9,7 @@ from itertools import count
 
 import msgspec
 
-from drivers.errors import Conflict, InvalidRequest
+from drivers.errors import Conflict, InvalidRequest, Unsupported
 from supervisor.spec import ContainerSpec, UserMap
 from supervisor.userns import (
     AUTO,
@@ -45,7 +45,15 @@ class UserMaps:
     They are kept with the containers: `take_up` tells of those that there are.
     """
 
-    def __init__(self, pool: Pool, default: str = HOST, remapped: UserMap | None = None) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        default: str = HOST,
+        remapped: UserMap | None = None,
+        *,
+        rootless: bool = False,
+    ) -> None:
+        self._rootless = rootless
         self._pool = pool
         self._default = default
         self._remapped = remapped  # shared by all containers that ask for nothing
@@ -55,7 +63,7 @@ class UserMaps:
     def assigned(self, spec: ContainerSpec, caller: Caller) -> Iterator[ContainerSpec]:
         """The spec with its map, which is free again if the block fails.
 
-        Raises InvalidRequest, Conflict if the pool has no more ids.
+        Raises InvalidRequest, Unsupported, Conflict if the pool has no more ids.
         """
         user_map = self._map_of(spec, caller)
         if user_map is None:
@@ -90,6 +98,11 @@ class UserMaps:
         if not mode and self._remapped is not None:
             return self._remapped
         mode = mode or self._default
+        if self._rootless and mode != HOST:
+            raise Unsupported(
+                f"userns mode {mode}: the containers of a rootless daemon are in its own user "
+                "namespace: use host"
+            )
         name = mode.partition(":")[0]
         if name == AUTO:
             uid_start, gid_start = self._free_range()

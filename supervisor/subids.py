@@ -16,19 +16,20 @@ USER = "creche"  # whose ids are the pool, if it has any
 
 
 def open_user_maps(
-    config: DaemonConfig, *, subuid: Path = SUBUID, subgid: Path = SUBGID
+    config: DaemonConfig, *, rootless: bool = False, subuid: Path = SUBUID, subgid: Path = SUBGID
 ) -> UserMaps:
     """The maps as the settings say. Raises ConfigError."""
     pool = _checked(_pool(config, ranges_of(USER, subuid), ranges_of(USER, subgid)))
     remap = config.userns_remap
     if remap in ("", AUTO):
-        return UserMaps(pool, remap or HOST)
+        return UserMaps(pool, remap or HOST, rootless=rootless)
     user, _, group = remap.partition(":")
     uids, gids = ranges_of(user, subuid), ranges_of(group or user, subgid)
     for name, found, path in ((user, uids, subuid), (group or user, gids, subgid)):
         if not found:
             raise ConfigError(f"userns-remap: {name} has no ids in {path}: add NAME:START:COUNT")
-    return UserMaps(pool, HOST, UserMap(uids=_from_zero(uids), gids=_from_zero(gids)))
+    remapped = UserMap(uids=_from_zero(uids), gids=_from_zero(gids))
+    return UserMaps(pool, HOST, remapped, rootless=rootless)
 
 
 def ranges_of(user: str, path: Path) -> list[tuple[int, int]]:

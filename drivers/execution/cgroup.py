@@ -24,6 +24,7 @@ from drivers.execution.device_rules import allows_all, effective
 from drivers.execution.hierarchy import Hierarchy, detect, leftovers, remove_parent
 from drivers.execution.resources import DeviceRule, Limits, Usage
 from drivers.execution.stuck import explain_stuck
+from drivers.kernel.user_namespace import in_user_namespace
 
 __all__ = ["ControlGroup", "Hierarchy", "detect", "leftovers", "remove_parent"]
 
@@ -87,6 +88,8 @@ class ControlGroup:
             return
         directory = self._at.of("devices")
         if directory is None:
+            if in_user_namespace():
+                return  # it has no device that the host's modes do not let it have
             raise LimitUnavailable(
                 "devices cannot be restricted here: the controller devices is not mounted"
             )

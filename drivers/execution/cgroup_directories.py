@@ -94,7 +94,7 @@ class Directories:
 
     def count_tasks(self) -> int:
         """v1: threads in the group and in those below."""
-        top = self.of("freezer") or next(iter(self.by_mount.values()))
+        top = self.of("freezer") or next(iter(self.by_mount.values()), "")
         return sum(read_or_empty(f"{level}/tasks").count("\n") for level, _, _ in os.walk(top))
 
 

@@ -9,13 +9,11 @@ import os
 from collections.abc import Sequence
 
 from drivers.errors import LimitUnavailable
-from drivers.execution.cgroup_files import read_or_empty
 from drivers.execution.device_program import assemble
 from drivers.execution.device_rules import DEFAULT_DEVICE_RULES, allows_all, v1_lines
 from drivers.execution.resources import DeviceRule
 from drivers.kernel import bpf
-
-_WHOLE_ID_RANGE = ["0", "0", "4294967295"]
+from drivers.kernel.user_namespace import in_user_namespace
 
 
 def restrict_v1(directory: str, rules: Sequence[DeviceRule]) -> None:
@@ -38,7 +36,7 @@ def restrict_v2(directory: str, rules: Sequence[DeviceRule]) -> None:
     try:
         _attach(directory, tuple(rules))
     except OSError as error:
-        if error.errno == errno.EPERM and _in_user_namespace():
+        if error.errno == errno.EPERM and in_user_namespace():
             return  # nobody in it can make a device file, nor open one the host does not let him
         cause = (error.strerror or "refused").lower()
         raise LimitUnavailable(
@@ -65,8 +63,3 @@ def _attach(directory: str, rules: tuple[DeviceRule, ...]) -> None:
 def _usual_program() -> int:
     """The program of the default rules, loaded once: to load costs more than to attach."""
     return bpf.load_device_program(assemble(DEFAULT_DEVICE_RULES))
-
-
-def _in_user_namespace() -> bool:
-    """Whether this process's ids are not the host's. Source: user_namespaces(7)."""
-    return read_or_empty("/proc/self/uid_map").split() != _WHOLE_ID_RANGE

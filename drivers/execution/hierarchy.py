@@ -14,6 +14,7 @@ from typing import Literal
 
 from drivers.errors import DriverError
 from drivers.execution.cgroup_files import read, read_or_empty, write
+from drivers.kernel.user_namespace import in_user_namespace
 
 # Every name that may stand among the mount options of a v1 hierarchy.
 _V1_CONTROLLERS = frozenset(
@@ -23,6 +24,7 @@ _V1_CONTROLLERS = frozenset(
     ]
 )
 _V2_WANTED = ("cpu", "memory", "pids", "io", "cpuset")
+DAEMONS_OWN = "creched"  # the group below a delegated one in which the daemon itself is
 _CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
 
 
@@ -68,6 +70,11 @@ def detect(mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchy:
             name = ",".join(o for o in options.split(",") if o in _V1_CONTROLLERS)
             if name:
                 v1.setdefault(name, mount)
+    if in_user_namespace():
+        v1 = {name: mount for name, mount in v1.items() if os.access(mount, os.W_OK)}
+        v2 = v2 and delegated(v2)
+        if not v1 and v2 is None:
+            return Hierarchy(version=1, mounts={})  # containers are in no groups of their own
     if v2 is not None and "memory" in (v2 / "cgroup.controllers").read_text().split():
         return Hierarchy(version=2, mounts={"": v2})
     if v1:
@@ -75,6 +82,45 @@ def detect(mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchy:
     if v2 is not None:
         return Hierarchy(version=2, mounts={"": v2})
     raise DriverError("no control group file system is mounted: mount one at /sys/fs/cgroup")
+
+
+def delegated(v2: Path) -> Path | None:
+    """The group that is ours, all of them or the one that this process is in; None if none is.
+
+    Source: cgroup-v2.rst, "Delegation".
+    """
+    own = v2 / _own_group().lstrip("/")
+    if own.name == DAEMONS_OWN:
+        own = own.parent
+    for group in (v2, own):
+        if all(os.access(place, os.W_OK) for place in (group, group / "cgroup.procs")):
+            return group
+    return None
+
+
+def make_room(v2: Path) -> None:
+    """Leave the group that is ours for one below: a group with processes gives none of its own
+    controllers. Raises OSError.
+    """
+    group = delegated(v2)
+    if group is not None and (v2 / _own_group().lstrip("/")).name != DAEMONS_OWN:
+        (group / DAEMONS_OWN).mkdir(exist_ok=True)
+        write(str(group / DAEMONS_OWN / "cgroup.procs"), "0")
+
+
+def _own_group() -> str:
+    """Where this process is on v2. Source: cgroups(7), /proc/PID/cgroup."""
+    lines = read_or_empty("/proc/self/cgroup").splitlines()
+    return next((line[3:] for line in lines if line.startswith("0::")), "/")
+
+
+def v2_mount(mountinfo: Path = Path("/proc/self/mountinfo")) -> Path | None:
+    """Where v2 is mounted. Source: proc_pid_mountinfo(5)."""
+    for line in mountinfo.read_text().splitlines():
+        before, _, after = line.partition(" - ")
+        if after.split()[0] == "cgroup2":
+            return Path(before.split()[4])
+    return None
 
 
 def hand_down(hierarchy: Hierarchy, parent: str) -> None:

@@ -6,9 +6,11 @@ import os
 import posixpath
 import stat
 from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import replace
 
 from drivers.errors import InvalidRequest, from_os_error
-from drivers.execution.base import Device, IdMap
+from drivers.execution.base import Command, Device, IdMap, MountAt
 from drivers.execution.id_map import root_of, to_host
 from drivers.keeper.dev import DEVICE_MODE, DEVICES, OPTIONS
 from drivers.kernel import mount as m
@@ -42,6 +44,26 @@ def make_mapped_dev(id_map: IdMap, devices: Iterable[Device]) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def lend_devices(command: Command, opened: ExitStack) -> Command:
+    """The command with mounts of the host's devices, for a daemon that can make none; blocking.
+
+    `opened` closes them. Raises InvalidRequest for other devices, DriverError.
+    """
+    for device in command.devices:
+        raise InvalidRequest(
+            f"device {device.path}: a rootless daemon can give no devices", field="Devices"
+        )
+    lent = []
+    for name in DEVICES:
+        try:
+            fd = m.open_tree_clone(f"/dev/{name}")
+        except OSError as error:
+            raise from_os_error(error, f"lend /dev/{name}") from error
+        opened.callback(os.close, fd)
+        lent.append(MountAt(fd=fd, target=f"/dev/{name}"))
+    return replace(command, mounts=(*lent, *command.mounts))
 
 
 def _new_tmpfs(uid: int, gid: int) -> int:

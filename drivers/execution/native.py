@@ -26,7 +26,7 @@ from drivers.execution.cgroup import ControlGroup, Hierarchy
 from drivers.execution.checks import check_key
 from drivers.execution.ends import exit_status
 from drivers.execution.id_map import give_streams, root_of, to_host
-from drivers.execution.mapped_dev import make_mapped_dev
+from drivers.execution.mapped_dev import lend_devices, make_mapped_dev
 from drivers.execution.native_exec import Live, run_in, see_through
 from drivers.execution.network_usage import network_usage
 from drivers.execution.plan import explain_ids, explain_limit, joined_namespaces, make_plan
@@ -34,6 +34,7 @@ from drivers.execution.resources import Limits, Usage
 from drivers.execution.terminal import TTY_GID, Terminal, new_terminal
 from drivers.keeper.client import Exit, Keeper, Spawned
 from drivers.keeper.protocol import MAX_FDS
+from drivers.kernel.user_namespace import in_user_namespace
 
 
 class NativeExecution:
@@ -92,8 +93,10 @@ class NativeExecution:
         self, command: Command, pipes: Pipes, group: ControlGroup, terminal: Terminal | None
     ) -> Spawned:
         """Execute the command in its group."""
-        plan, words = await trio.to_thread.run_sync(make_plan, command, pipes, group)
         with ExitStack() as opened:
+            if in_user_namespace():
+                command = await trio.to_thread.run_sync(lend_devices, command, opened)
+            plan, words = await trio.to_thread.run_sync(make_plan, command, pipes, group)
             joined = group.open_to_join()
             for fd in joined:
                 opened.callback(os.close, fd)

@@ -22,6 +22,7 @@ from drivers.execution.user import Identity, look_up
 from drivers.keeper.plan import ContainerPlan, JoiningPlan, PlannedDevice, Words
 from drivers.kernel.capabilities import NUMBER_OF
 from drivers.kernel.process import CLONE
+from drivers.kernel.user_namespace import in_user_namespace
 
 _AT_CLONE = {
     "pid": CLONE.NEWPID,
@@ -57,6 +58,7 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Cont
         domainname=command.domainname,
         new_namespaces=new_namespaces(ns) | (CLONE.NEWUSER if id_map else 0),
         tty_gid=tty_gid(id_map),
+        bare_dev=id_map is None and in_user_namespace(),
         new_cgroup_namespace=ns.cgroup == "new",
         joined_namespaces=[int(flag) for flag, _ in joined_namespaces(ns)],
         mount_targets=[(mount.target, _is_directory(mount.fd)) for mount in command.mounts],

@@ -45,10 +45,10 @@ class ContainerRecipe:
             own_ids.become_root(program)
         process.enter_namespaces(program, plan, self._joined)
         process.set_names(program, plan, self._hostname, self._hostname_bytes)
-        new = rootfs.new_file_systems(program, plan) if plan.has_own_ids else None
+        new = rootfs.new_file_systems(program, plan)
         root = rootfs.enter_root(program, self._root)
         guard = rootfs.guard_proc(program, root)
-        new_dev = self._devs[0] if self._devs else dev.make_dev(program)
+        new_dev = self._devs[0] if self._devs else dev.make_dev(program, plan)
         dev.make_places(program, new_dev, plan)
         rootfs.mount_dev(program, root, new_dev)
         dev.mount_below(program, new_dev, plan, self._terminals)

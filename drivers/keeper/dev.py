@@ -33,11 +33,14 @@ _NO_PROGRAMS = m.ATTR.NOSUID | m.ATTR.NOEXEC
 _NOT_THROUGH_LINKS = 0x100  # AT_SYMLINK_NOFOLLOW
 
 
-def make_dev(program: Program) -> Result:
-    """The file system with the devices that every container has, still detached."""
+def make_dev(program: Program, plan: ContainerPlan) -> Result:
+    """The file system with the devices that every container has, still detached.
+
+    A keeper in a user namespace can make none: they are among the container's mounts.
+    """
     program.step("mount dev")
     dev = steps.file_system(program, "tmpfs", m.ATTR.NOSUID, OPTIONS)
-    for name, number in DEVICES.items():
+    for name, number in () if plan.bare_dev else DEVICES.items():
         program.call(Call.MKNODAT, dev, name.encode(), DEVICE_MODE, number)
     return dev
 

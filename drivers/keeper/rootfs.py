@@ -29,18 +29,14 @@ class NewFileSystems:
 
 
 def new_file_systems(program: Program, plan: ContainerPlan) -> NewFileSystems:
-    """/proc and /sys of a user namespace: only who sees the host's may mount them.
+    """/proc and /sys, while the keeper's are seen: in a user namespace it takes that to mount them.
 
     Source: fsmount(2), mount_too_revealing in the kernel's fs/namespace.c.
     """
     program.step("mount proc")
     proc = steps.file_system(program, "proc", steps.NO_FILES)
-    return NewFileSystems(proc, _new_sysfs(program, plan))
-
-
-def _new_sysfs(program: Program, plan: ContainerPlan) -> Result:
     program.step("mount sysfs")
-    return steps.file_system(program, "sysfs", _sys_attributes(plan))
+    return NewFileSystems(proc, steps.file_system(program, "sysfs", _sys_attributes(plan)))
 
 
 def _sys_attributes(plan: ContainerPlan) -> m.ATTR:
@@ -75,17 +71,16 @@ def guard_proc(program: Program, root: Result) -> Result:
 
 
 def mount_proc(
-    program: Program, root: Result, dev: Argument, guard: Result, new: NewFileSystems | None
+    program: Program, root: Result, dev: Argument, guard: Result, new: NewFileSystems
 ) -> Result:
     """Mount /proc. What is reached through the descriptor is procfs, whatever paths say."""
     program.step("mount mqueue")
     steps.set_attributes(program, guard, clear=m.ATTR.RDONLY)
     steps.attach(program, guard, dev, "mqueue")
     program.step("mount proc")
-    proc = new.proc if new else steps.file_system(program, "proc", steps.NO_FILES)
     place = steps.open_in(program, root, "proc", steps.DIRECTORY, resolve=steps.NO_LINKS)
-    steps.attach(program, proc, place)
-    return proc
+    steps.attach(program, new.proc, place)
+    return new.proc
 
 
 def _mount_point(program: Program, root: Result, path: str) -> Result:
@@ -99,12 +94,10 @@ def mount_dev(program: Program, root: Result, dev: Argument) -> None:
     steps.attach(program, dev, _mount_point(program, root, "dev"))
 
 
-def mount_sys(
-    program: Program, root: Result, plan: ContainerPlan, new: NewFileSystems | None
-) -> None:
+def mount_sys(program: Program, root: Result, plan: ContainerPlan, new: NewFileSystems) -> None:
     """Mount /sys and the container's own control groups, read-only unless it may write them."""
-    attributes = _sys_attributes(plan)
-    sys = new.sys if new else _new_sysfs(program, plan)
+    attributes, sys = _sys_attributes(plan), new.sys
+    program.step("mount sysfs")
     steps.attach(program, sys, _mount_point(program, root, "sys"))
     program.step("mount cgroup")
     if plan.cgroup_version == 2:

@@ -15,6 +15,7 @@ import trio
 
 from drivers.errors import IncompatibleFilesystem, InvalidRequest, Unsupported, from_os_error
 from drivers.kernel import mount as m
+from drivers.kernel.user_namespace import in_user_namespace
 from drivers.storage.base import Change, ChangeKind
 from drivers.storage.id_mapped import (
     clone_mapped,
@@ -27,7 +28,6 @@ from drivers.storage.pack import pack
 from drivers.storage.unpack import unpack
 
 MAX_LAYERS = 500  # overlayfs's own limit
-_OPAQUE_XATTR = "trusted.overlay.opaque"
 
 
 class OverlayStorage(LayoutStorage):
@@ -134,6 +134,14 @@ class OverlayStorage(LayoutStorage):
         return await trio.to_thread.run_sync(_content_bytes, path / "diff")
 
 
+def _opaque_xattr() -> str:
+    """Who is root of a user namespace only may not set the usual one.
+
+    Source: overlayfs.rst, "userxattr"; Linux 5.11.
+    """
+    return f"{'user' if in_user_namespace() else 'trusted'}.overlay.opaque"
+
+
 class _OverlayWhiteouts:
     """overlayfs's own marks. Source: the kernel's overlayfs.rst, "whiteouts and opaque"."""
 
@@ -141,7 +149,7 @@ class _OverlayWhiteouts:
         os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=parent_fd)
 
     def hide_all(self, directory_fd: int) -> None:
-        os.setxattr(directory_fd, _OPAQUE_XATTR, b"y")
+        os.setxattr(directory_fd, _opaque_xattr(), b"y")
 
 
 def _upper_changes(directory: Path, lower: list[Path], prefix: str) -> Iterator[Change]:
@@ -181,6 +189,8 @@ def mount_by_descriptor(lower: list[str], upper: str, work: str) -> int:
         context = m.fsopen("overlay")
         held.callback(os.close, context)
         m.fsconfig_string(context, "source", "overlay")
+        if in_user_namespace():
+            m.fsconfig_flag(context, "userxattr")
         for directory in lower:
             m.fsconfig_string(context, "lowerdir+", _short(directory, held))
         m.fsconfig_string(context, "upperdir", _short(upper, held))
@@ -206,6 +216,7 @@ def mount_by_path(lower: list[str], upper: str, work: str) -> int:
 
     def work_apart() -> int:
         options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
+        options += ",userxattr" if in_user_namespace() else ""
         m.mount("overlay", upper, "overlay", data=options)
         return m.open_tree_clone(upper)
 
@@ -223,7 +234,7 @@ def _probe(home: Path, mount_overlay: Callable[[list[str], str, str], int]) -> N
     finally:
         os.close(fd)
     (probe / "lower" / "x").mkdir(exist_ok=True)
-    os.setxattr(probe / "lower" / "x", _OPAQUE_XATTR, b"y")
+    os.setxattr(probe / "lower" / "x", _opaque_xattr(), b"y")
 
 
 def _open(home: Path, options: Mapping[str, str]) -> OverlayStorage:

@@ -53,7 +53,7 @@ class Daemon:
         ]
         with open(log_file, "ab") as log:
             self.process = subprocess.Popen(
-                [*self._own_disk(), sys.executable, "-m", "supervisor.daemon", *options],
+                [*self._before(), sys.executable, "-m", "supervisor.daemon", *options],
                 stderr=log,
                 cwd=REPOSITORY,
             )
@@ -63,7 +63,7 @@ class Daemon:
                 raise AssertionError(f"creched did not start:\n{self.log}")
             time.sleep(0.02)
 
-    def _own_disk(self) -> list[str]:
+    def _before(self) -> list[str]:
         """What to start the daemon with, if its root is a file system of its own."""
         if not self.root_size and not self.root_filesystem:
             return []

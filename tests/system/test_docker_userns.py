@@ -239,3 +239,57 @@ def test_crechectl_asks_for_it_as_podman_does(creched: Daemon) -> None:
     assert done.stdout == "0\n"
     refused = creched.crechectl("run", "--userns", "keep-id", "busybox", "id")
     assert "the caller is root" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "script", "said"),
+    [
+        (["--init"], "cat /proc/1/comm", "docker-init"),
+        (["--read-only", "--tmpfs", "/t"], "echo x >/t/x && (echo x >/x) 2>&1", "Read-only file"),
+        (["--shm-size", "1m"], "df -k /dev/shm | tail -1", " 1024 "),
+        (["--ipc", "none"], "ls -d /dev/shm 2>&1", "No such file"),
+        (["--uts", "host"], "hostname", os.uname().nodename),
+        (["--group-add", "wheel"], "id -G", "0 10"),
+        (["--cap-drop", "ALL"], "grep CapEff /proc/self/status", "0" * 16),
+        (["--security-opt", "no-new-privileges"], "grep NoNew /proc/self/status", "1"),
+        (["--device", "/dev/fuse"], "ls -l /dev/fuse", "10, 229"),
+        (
+            ["-m", "64m"],
+            "cat /sys/fs/cgroup/memory*/memory.limit* /sys/fs/cgroup/memory.max; :",
+            "67108864",
+        ),
+        (["--sysctl", "kernel.shmmax=12345"], "cat /proc/sys/kernel/shmmax", "12345"),
+        (["--ulimit", "nofile=99"], "ulimit -n", "99"),
+        (["--oom-score-adj", "77"], "cat /proc/self/oom_score_adj", "77"),
+        (["--add-host", "x:1.2.3.4"], "cat /etc/hosts", "1.2.3.4"),
+        (["-w", "/new/place"], "pwd; stat -c %u .", "/new/place\n0"),
+        (["-u", "1000", "-w", "/home/alice"], "id -u", "1000"),
+    ],
+)
+def test_other_options_are_as_ever(
+    creched: Daemon, options: list[str], script: str, said: str
+) -> None:
+    done = creched.docker("run", "--rm", *AUTO, *options, "busybox", "sh", "-c", script)
+    assert said in done.stdout, done.stderr
+
+
+def test_who_may_trace_is_joined_all_the_same(creched: Daemon) -> None:
+    with running(creched, *AUTO, "--cap-add", "SYS_PTRACE") as one:
+        assert creched.docker("exec", one, "id", "-u", check=True).stdout == "0\n"
+        every = creched.docker("exec", "--privileged", one, "grep", "CapEff", "/proc/self/status")
+        assert int(every.stdout.split()[1], 16).bit_count() > 30
+
+
+def test_a_container_without_ids_of_its_own_sees_one_that_has_them(creched: Daemon) -> None:
+    with running(creched, *AUTO, "--name", "seen"):
+        out = run(creched, "--pid", "container:seen", "busybox", "ps")
+        assert "sleep 100000" in out
+
+
+def test_a_runtime_shows_files_through_the_ids_too(creched: Daemon) -> None:
+    """runc looks for its root as the container's; crun 1.8 has no hybrid hierarchy in there."""
+    creched.directory.chmod(0o711)
+    script = "stat -c %u /bin /etc/hosts; echo x >/made; stat -c %u /made; cat /proc/self/uid_map"
+    out = run(creched, "--runtime", "runc", *AUTO, "busybox", "sh", "-c", script).split()
+    assert (out[:4], out[5]) == (["0"] * 4, "65536")
+    assert int(out[4]) >= _POOL_START

@@ -1,0 +1,66 @@
+"""Attacks from containers of an ordinary user's daemon. Each test names its line of ATTACKS.md."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tests.system.rootless import RootlessDaemon
+from tests.system.test_rootless import creched, creched_with_group
+
+__all__ = ["creched", "creched_with_group"]
+
+# With every right that a container can be given.
+_ALL = ("--cap-add", "ALL", "--security-opt", "seccomp=unconfined",
+        "--security-opt", "systempaths=unconfined")  # fmt: skip
+_WRITE = """
+mkdir /sys/fs/cgroup/x && echo made /sys/fs/cgroup/x
+umount /sys/fs/cgroup; mount -o remount,rw /sys/fs/cgroup; mount -o remount,rw /sys
+for type in cgroup cgroup2; do mkdir -p /tmp/$type; mount -t $type x /tmp/$type; done
+mount -t cgroup -o memory x /tmp/cgroup
+find / -path /proc -prune -o -type f \\( -name cgroup.procs -o -name tasks \\
+    -o -name release_agent -o -name 'memory.*' \\) -print | while read file; do
+    for text in 1 0 max /tmp/x; do echo $text 2>/dev/null >$file && echo wrote $file; done
+done
+find /sys /tmp -type d -path '*cgroup*' | while read directory; do
+    mkdir $directory/creche-attack 2>/dev/null && echo made $directory/creche-attack
+done
+echo tried
+"""
+
+
+def _groups() -> set[str]:
+    top = Path("/sys/fs/cgroup")
+    return {str(path) for path in top.rglob("*creche-attack*")} | {
+        str(path) for path in top.glob("*/x") if path.is_dir()
+    }
+
+
+def _of_this_process() -> str:
+    return Path("/proc/self/cgroup").read_text()
+
+
+def test_a_container_writes_no_control_group_of_the_host(creched: RootlessDaemon) -> None:
+    """ATTACKS 11."""
+    before = _of_this_process()
+    done = creched.docker("run", "--rm", *_ALL, "busybox", "sh", "-c", _WRITE)
+    made_in_image = {f"made /tmp/{name}/creche-attack" for name in ("cgroup", "cgroup2")}
+    assert set(done.stdout.splitlines()) - made_in_image == {"tried"}
+    assert _groups() == set()
+    assert _of_this_process() == before
+
+
+def test_its_root_cannot_become_the_hosts(creched: RootlessDaemon) -> None:
+    """ATTACKS 11: nor read what only root of the host may."""
+    etc = creched.directory / "etc/secret"
+    etc.write_text("secret\n")
+    os.chmod(etc, 0o600)
+    options = ["-v", f"{etc.parent}:/data", *_ALL]
+    script = (
+        "cat /data/secret; echo x >/data/passwd; mknod /d b 7 0; cat /dev/mem;"
+        "chroot /proc/1/root id"
+    )
+    done = creched.docker("run", "--rm", *options, "busybox", "sh", "-c", script)
+    assert "secret\n" not in done.stdout
+    assert "x\n" not in (etc.parent / "passwd").read_text()
+    assert done.stderr.count("ermission denied") >= 2

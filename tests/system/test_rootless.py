@@ -1,0 +1,216 @@
+"""creched as an ordinary user, by the real docker client."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from drivers.execution.hierarchy import DAEMONS_OWN, v2_mount
+from tests.host import Host
+from tests.system.rootless import UID, RootlessDaemon
+
+
+def _running(group: Path | None = None, storage: str = "") -> Iterator[RootlessDaemon]:
+    directory = Path(tempfile.mkdtemp(prefix="creche-test-"))
+    daemon = RootlessDaemon(directory, f"/creche-test-{os.getpid()}-{directory.name[-8:]}")
+    host = Host(daemon.cgroup_parent, directory)
+    daemon.prepare()
+    daemon.group, daemon.storage = group, storage
+    daemon.start()
+    try:
+        daemon.load_image()
+        yield daemon
+    finally:
+        if daemon.process is not None and daemon.process.poll() is None:
+            daemon.stop()
+    assert "control.bug" not in daemon.log, daemon.log
+    assert host.left_over() == {}
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="module")
+def creched() -> Iterator[RootlessDaemon]:
+    yield from _running()
+
+
+@pytest.fixture
+def creched_on_vfs() -> Iterator[RootlessDaemon]:
+    yield from _running(storage="vfs")
+
+
+@pytest.fixture
+def creched_with_group() -> Iterator[RootlessDaemon]:
+    """A daemon to which a group of control group v2 is delegated, as systemd does it."""
+    mount = v2_mount()
+    assert mount is not None
+    group = mount / f"creche-test-{os.getpid()}-delegated"
+    group.mkdir()
+    try:
+        for place in (group, group / "cgroup.procs", group / "cgroup.subtree_control"):
+            os.chown(place, UID, UID)
+        yield from _running(group)
+    finally:
+        (group / DAEMONS_OWN).rmdir()
+        group.rmdir()
+
+
+def run(creched: RootlessDaemon, *arguments: str) -> str:
+    """Standard output of `docker run --rm ...`, which must succeed."""
+    return creched.docker("run", "--rm", *arguments, check=True).stdout
+
+
+def test_a_container_runs_as_root_of_the_users_ids(creched: RootlessDaemon) -> None:
+    out = run(creched, "busybox", "sh", "-c", "id -u; cat /proc/self/uid_map; echo $$")
+    assert out.split() == ["0", "0", str(UID), "1", "1", "1950000000", "65536", "1"]
+
+
+def test_its_layers_are_overlayfs(creched: RootlessDaemon) -> None:
+    assert creched.docker("info", "-f", "{{.Driver}}", check=True).stdout == "overlay\n"
+    script = "rm /etc/passwd; echo x >/etc/made; mkdir -p /d; chown 1000:1000 /d; ls /etc"
+    made = creched.docker("run", "-d", "busybox", "sh", "-c", script, check=True).stdout.strip()
+    creched.docker("wait", made, check=True)
+    assert "made" in creched.docker("logs", made, check=True).stdout.split()
+    layer = creched.directory / "root/storage/overlay" / made / "diff"
+    assert ((layer / "etc/made").stat().st_uid, (layer / "d").stat().st_uid) == (
+        UID,
+        1_950_000_000 + 999,
+    )
+    again = creched.docker("start", "-a", made)
+    assert "passwd" not in again.stdout
+    creched.docker("rm", made, check=True)
+    assert not layer.exists()
+
+
+def test_users_terminals_input_and_further_processes_work(creched: RootlessDaemon) -> None:
+    out = creched.docker("run", "--rm", "-i", "-u", "1000", "busybox", "cat", input="said\n")
+    assert out.stdout == "said\n"
+    script = "tty; echo x >/dev/tty; echo y >/dev/stdout; exec sleep 100000"
+    made = creched.docker("run", "-dt", "-u", "alice", "busybox", "sh", "-c", script, check=True)
+    name = made.stdout.strip()
+    done = creched.docker("exec", name, "sh", "-c", "id -u; id -G; cat /proc/1/comm", check=True)
+    assert done.stdout.split()[0] == "1000"
+    assert done.stdout.split()[-1] == "sleep"
+    tty = creched.docker("exec", "-t", name, "sh", "-c", "tty; stat -c %u $(tty)", check=True)
+    assert tty.stdout.split() == ["/dev/pts/1", "1000"]
+    assert creched.docker("logs", name, check=True).stdout.split() == ["/dev/pts/0", "x", "y"]
+    creched.docker("stop", "-t", "0", name, check=True)
+    creched.docker("rm", name, check=True)
+
+
+def test_it_is_confined_as_any_other(creched: RootlessDaemon) -> None:
+    script = (
+        "grep -E '^(CapEff|CapInh|Seccomp):' /proc/self/status; echo x >/dev/null;"
+        "head -c 2 /dev/urandom | wc -c; ls -d /dev/* | wc -l; cat /sys/class/net/lo/carrier;"
+        "cat /proc/kcore | wc -c; echo x >/proc/sys/kernel/hostname; mount -t tmpfs x /tmp"
+    )
+    done = creched.docker("run", "--rm", "busybox", "sh", "-c", script)
+    words = done.stdout.split()
+    assert words[:6] == [*("CapInh:", "0" * 16, "CapEff:", "00000000a80425fb", "Seccomp:", "2")]
+    assert (words[6], words[8], words[9]) == ("2", "1", "0")
+    assert "can't create /proc/sys/kernel/hostname" in done.stderr
+    assert "mount: permission denied" in done.stderr
+
+
+def test_binds_and_tmpfs_work(creched: RootlessDaemon) -> None:
+    data = creched.directory / "home/data"
+    options = ["-v", f"{data}:/data", "--tmpfs", "/t", "--read-only"]
+    out = run(creched, *options, "busybox", "sh", "-c", "echo x >/data/x; echo y >/t/y; ls /t /etc")
+    assert "y" in out.split()
+    assert (data / "x").stat().st_uid == UID
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-m", "64m"], "memory cannot be limited here"),
+        (["--pids-limit", "10"], "number of processes cannot be limited here"),
+        (["--device", "/dev/null:/dev/x"], "a rootless daemon can give no devices"),
+        (["--security-opt", "userns=auto"], "the containers of a rootless daemon are in its own"),
+        (["--network", "host"], "network host not found"),
+    ],
+)
+def test_what_cannot_be_had_is_an_error(
+    creched: RootlessDaemon, options: list[str], message: str
+) -> None:
+    done = creched.docker("run", "--rm", *options, "busybox", "echo", "ran")
+    assert (done.returncode, done.stdout) == (125, "")
+    assert message in done.stderr
+
+
+def test_pause_and_stats_without_control_groups(creched: RootlessDaemon) -> None:
+    made = creched.docker("run", "-d", "busybox", "sleep", "100000", check=True).stdout.strip()
+    paused = creched.docker("pause", made)
+    assert "freezer is not mounted" in paused.stderr
+    stats = creched.docker("stats", "--no-stream", "--format", "{{.PIDs}}", made, check=True)
+    assert stats.stdout.strip().isdecimal()
+    assert creched.docker("top", made).returncode in (0, 1)
+    creched.docker("rm", "-f", made, check=True)
+
+
+def test_the_doctor_tells_what_is_missing(creched: RootlessDaemon) -> None:
+    report = json.loads(creched.doctor())
+    findings = {(f["kind"], f["name"]): f for f in report["findings"]}
+    assert report["usable"]
+    assert findings["storage", "overlay"]["works"]
+    assert findings["execution", "native"]["works"]
+    assert not findings["cgroup", "memory"]["works"]
+
+
+def test_a_delegated_group_holds_the_containers(creched_with_group: RootlessDaemon) -> None:
+    creched = creched_with_group
+    made = creched.docker("run", "-d", "busybox", "sleep", "100000", check=True).stdout.strip()
+    shown = creched.docker("inspect", "-f", "{{.State.Pid}}", made, check=True)
+    groups = Path(f"/proc/{shown.stdout.strip()}/cgroup").read_text().splitlines()
+    assert creched.group is not None
+    own = f"0::/{creched.group.name}{creched.cgroup_parent}/{made}"
+    assert own in groups
+    creched.docker("pause", made, check=True)
+    assert creched.docker("exec", made, "true").returncode == 1
+    creched.docker("unpause", made, check=True)
+    assert "sleep 100000" in creched.docker("top", made, check=True).stdout
+    creched.docker("rm", "-f", made, check=True)
+
+
+def test_a_user_without_ids_is_told_what_would_help(creched: RootlessDaemon) -> None:
+    subuid = creched.directory / "etc/subuid"
+    ids = subuid.read_text()
+    subuid.write_text("somebody:1:1\n")
+    try:
+        done = creched.call("--root", str(creched.directory / "home/new"))
+        report = json.loads(creched.doctor())
+    finally:
+        subuid.write_text(ids)
+    assert done.returncode == 1
+    assert "error: rootless: nurse has no ids in /etc/subuid: `usermod --add-sub" in done.stderr
+    assert not report["usable"]
+    finding = next(f for f in report["findings"] if f["name"] == "rootless")
+    assert finding["problem"] == "nurse has no ids in /etc/subuid"
+    assert finding["help"].startswith("`usermod")
+
+
+def test_it_restarts_itself_and_is_still_rootless(creched: RootlessDaemon) -> None:
+    made = creched.docker("create", "busybox", "true", check=True).stdout.strip()
+    before = creched.log.count("daemon.ready")
+    creched.restart_itself()
+    assert creched.log.count("daemon.ready") == before + 1
+    creched.docker("start", "-a", made, check=True)
+    creched.docker("rm", made, check=True)
+
+
+def test_who_may_trace_is_joined_all_the_same(creched: RootlessDaemon) -> None:
+    options = ["--cap-add", "SYS_PTRACE", "busybox", "sleep", "100000"]
+    made = creched.docker("run", "-d", *options, check=True).stdout.strip()
+    assert creched.docker("exec", made, "id", "-u", check=True).stdout == "0\n"
+    assert creched.docker("exec", "-u", "1000", made, "id", "-u", check=True).stdout == "1000\n"
+    creched.docker("rm", "-f", made, check=True)
+
+
+def test_layers_may_be_copies(creched_on_vfs: RootlessDaemon) -> None:
+    out = run(creched_on_vfs, "-u", "1000", "busybox", "sh", "-c", "stat -c %u /bin; id -u")
+    assert out.split() == ["0", "1000"]
