@@ -67,9 +67,9 @@ def _fail(error: CrecheError) -> None:
 
 def _serve(config: DaemonConfig) -> None:
     log.set_up(config.log_level)
+    check_host()
     if os.geteuid() != 0:
         rootless.enter()
-    check_host()
     shutdown = Shutdown()
     trio.run(run, config, shutdown)
     if shutdown.restart:
