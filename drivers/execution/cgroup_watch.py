@@ -61,17 +61,40 @@ async def until(path: str, name: str, value: int) -> None:
 
 
 async def watch_oom_v2(directory: str, tell: Callable[[], None]) -> None:
-    """Call `tell` for each time processes were killed for want of memory, until the group is gone.
+    """Call `tell` for each time processes were killed for want of memory, until the group is empty.
 
     Source: cgroup-v2.rst, memory.events. Raises OSError without the controller.
     """
-    seen = 0
     with watching(f"{directory}/memory.events") as watch:
-        while now := watch.read():
-            if now.get("oom_kill", 0) > seen:
-                seen = now["oom_kill"]
-                tell()
-            await watch.changed()
+        kills = _Kills(watch, tell)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(kills.follow)
+            # the removal of the group wakes nobody: not every kernel tells of it
+            await until(f"{directory}/cgroup.events", "populated", 0)
+            nursery.cancel_scope.cancel()
+        kills.look()  # the kernel tells of events 10 ms apart at least
+
+
+class _Kills:
+    """How many kills have been told of."""
+
+    def __init__(self, watch: Watch, tell: Callable[[], None]) -> None:
+        self._watch = watch
+        self._tell = tell
+        self._seen = 0
+
+    async def follow(self) -> None:
+        """Tell of each; never ends."""
+        while True:
+            self.look()
+            await self._watch.changed()
+
+    def look(self) -> None:
+        """Tell if there were more."""
+        kills = self._watch.read().get("oom_kill", 0)
+        if kills > self._seen:
+            self._seen = kills
+            self._tell()
 
 
 async def watch_oom_v1(directory: str, tell: Callable[[], None]) -> None:

@@ -45,6 +45,9 @@ async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[R
         yield opened
 
 
+PATIENCE_S = 60.0  # a bound for what hangs, far beyond what a slow machine needs
+
+
 def drivers(*, with_: str = "") -> pytest.MarkDecorator:
     """Every driver, or those that do not lack something."""
     rows = [row for row in ROWS if with_ not in row.lacks]
@@ -252,10 +255,12 @@ async def test_running_out_of_memory_is_told_at_once_and_at_the_end(rig: Rig) ->
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(rig.driver.watch_oom, "k", lambda: told.append(True))
-        await eventually(lambda: told)
+        with trio.fail_after(PATIENCE_S):
+            await eventually(lambda: told)
         # told when memory was used up: whom the kernel kills for it is decided after that
-        while not (await rig.driver.stats("k")).memory.oom_kills:  # noqa: ASYNC110
-            await trio.sleep(0.01)  # no descriptor tells of it
+        with trio.fail_after(PATIENCE_S):
+            while not (await rig.driver.stats("k")).memory.oom_kills:  # noqa: ASYNC110
+                await trio.sleep(0.01)  # no descriptor tells of it
         await rig.driver.info("k")  # it is the child that was killed
         await rig.driver.terminate("k")
     assert told == [True]
