@@ -97,9 +97,19 @@ async def _run_once(driver: ExecutionDriver, storage: StorageDriver) -> None:
         command = Command(
             key=_KEY, root_fd=root_fd, argv=("/bin/true",), env=("PATH=/bin",), hostname="bench"
         )
-        status = await driver.run(command, Pipes(stdin=null, stdout=null, stderr=null))
+        pipes = Pipes(stdin=null, stdout=null, stderr=null)
+        status = await driver.run(command, pipes, task_status=_ClosingRoot(root_fd))
         assert status.code == 0, status
     finally:
         os.close(null)
-        os.close(root_fd)
         await storage.put(_KEY)
+
+
+class _ClosingRoot(trio.TaskStatus[Started]):
+    """Closes the root once it is the container's, as the daemon does."""
+
+    def __init__(self, root_fd: int) -> None:
+        self._root_fd = root_fd
+
+    def started(self, value: Started | None = None) -> None:
+        os.close(self._root_fd)
