@@ -16,6 +16,8 @@ import traceback
 from collections import defaultdict
 from pathlib import Path
 
+import trio
+
 from drivers.execution import cgroup
 from drivers.execution.base import Command, Pipes
 from drivers.execution.cgroup import ControlGroup
@@ -63,8 +65,7 @@ def _trace_once(root: Path) -> dict[str, float]:
         os.waitpid(pid, 0)
     finally:
         os.close(root_fd)
-        while not group._try_remove():
-            time.sleep(0.001)
+        trio.run(group.remove)
         cgroup.remove_parent(cgroup.detect(), f"/creche-bench-{os.getpid()}")
     found: dict[str, float] = json.loads(told[:].rstrip(b"\0"))
     return found
@@ -95,7 +96,7 @@ def _timed_steps(group: ControlGroup, root_fd: int) -> dict[str, float]:
     recipe.program.finish()
     fds = [null, null, null, root_fd, *group.open_to_join()]
     words = Words(argv=["/nowhere"], env=[], hostname="trace")
-    recipe.program.prepare((*recipe.values(fds, words), *recipe.execution.values(words)))
+    recipe.program.prepare((*recipe.values(fds, words, 0), *recipe.execution.values(words)))
     leave_host_mounts()
     found: dict[str, float] = defaultdict(float)
     last = time.perf_counter()
