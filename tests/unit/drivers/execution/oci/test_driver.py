@@ -546,8 +546,9 @@ async def test_what_a_killed_daemon_left_is_found_and_cleaned(box: Box, tmp_path
         )
         assert await again.leftovers() == ["box"]
         await again.clean("box")
-        assert await again.leftovers() == []
         await output.aclose()
+    # the first driver, which was not killed in truth, has let go of it as well by now
+    assert await again.leftovers() == []
     with pytest.raises(ProcessLookupError):
         os.kill(started.pid, 0)
 
