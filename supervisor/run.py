@@ -104,22 +104,38 @@ async def run_once(
             device_rules=rules,
         )
         held.callback(terminal.close)
-        async with trio.open_nursery() as nursery:
-            outputs: list[Output] = []
+        process = partial(execution.run, command)
+        return await _with_streams(spec, process, logs, stdin, terminal, until_start, task_status)
 
-            def take_terminal(fd: int) -> None:
-                outputs.append(terminal.open(fd))
-                logs.start(nursery, {"stdout": outputs[0]})
-                if spec.open_stdin:
-                    nursery.start_soon(stdin.pump, terminal.input_fd())
 
-            child = until_start.enter_context(_open_streams(spec, logs, stdin, nursery))
-            handing_over = HandOver(task_status, until_start.close, take_terminal)
-            status = await execution.run(command, child.pipes, task_status=handing_over)
-            for output in outputs:
-                output.finish()  # a terminal is open at both ends, and tells of no end by itself
-            await logs.drained()
-            nursery.cancel_scope.cancel()  # what feeds the standard input has nobody to feed
+async def _with_streams(
+    spec: ContainerSpec,
+    process: Callable[..., Awaitable[ExitStatus]],
+    logs: ContainerLogs,
+    stdin: Stdin,
+    terminal: Terminal,
+    until_start: ExitStack,
+    task_status: trio.TaskStatus[Started],
+) -> ExitStatus:
+    """Run the process to its end, its streams connected and flushed; `until_start` ends with
+    its start.
+    """
+    async with trio.open_nursery() as nursery:
+        outputs: list[Output] = []
+
+        def take_terminal(fd: int) -> None:
+            outputs.append(terminal.open(fd))
+            logs.start(nursery, {"stdout": outputs[0]})
+            if spec.open_stdin:
+                nursery.start_soon(stdin.pump, terminal.input_fd())
+
+        child = until_start.enter_context(_open_streams(spec, logs, stdin, nursery))
+        handing_over = HandOver(task_status, until_start.close, take_terminal)
+        status = await process(child.pipes, task_status=handing_over)
+        for output in outputs:
+            output.finish()  # a terminal is open at both ends, and tells of no end by itself
+        await logs.drained()
+        nursery.cancel_scope.cancel()  # what feeds the standard input has nobody to feed
     return status
 
 
