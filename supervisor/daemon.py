@@ -172,7 +172,7 @@ async def _open_drivers(config: DaemonConfig, held: AsyncExitStack) -> Drivers:
     storage = await registry.choose_storage(
         config.storage_driver, Path(config.root) / "storage", config.storage_opt
     )
-    held.push_async_callback(storage.cleanup)
+    held.push_async_callback(trio.to_thread.run_sync, storage.cleanup)
     keeper = await held.enter_async_context(open_keeper())
     execution, runtime_paths = await open_executions(config, keeper, held)
     return Drivers(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -20,10 +20,11 @@ from supervisor.container import Container
 from supervisor.images.store import Image, ImageStore
 from supervisor.isolation import check_here
 from supervisor.isolation import check_values as check_isolation
-from supervisor.limits import check_on_host, host_processors
+from supervisor.limits import check_on_host as check_limits_here
 from supervisor.limits import check_values as check_limits
+from supervisor.limits import host_processors
 from supervisor.run import Drivers
-from supervisor.spec import ContainerSpec, ImageDefaults, LogConfig, resolve
+from supervisor.spec import ContainerSpec, ImageDefaults, LogConfig, ResourceLimits, resolve
 from supervisor.store import Store
 
 
@@ -61,14 +62,11 @@ def _defaults_of(image: Image) -> ImageDefaults:
 
 
 def check(spec: ContainerSpec, drivers: Drivers) -> None:
-    """Raise now what would be wrong at every start; blocking."""
+    """Raise now what would be wrong at every start, whatever the host has."""
     check_values(spec)
     drivers.execution_of(spec)
     drivers.network_of(spec)
-    check_here(spec)
-    check_mounts(spec)
     check_limits(spec.limits)
-    check_on_host(spec.limits, host_processors())
     for config in spec.log:
         try:
             drivers.check_log(config.driver, config.options)
@@ -76,25 +74,31 @@ def check(spec: ContainerSpec, drivers: Drivers) -> None:
             raise InvalidRequest(str(error), field="LogConfig") from error
 
 
-async def make(
-    container: Container, top_layer: str | None, storage: StorageDriver, store: Store
-) -> None:
-    """Everything of a container that is on disk; its row in the store comes last.
+def check_on_host(spec: ContainerSpec) -> None:
+    """Raise now what would be wrong at every start on this host; blocks."""
+    check_here(spec)
+    check_mounts(spec)
+    if spec.limits != ResourceLimits():
+        check_limits_here(spec.limits, host_processors())
 
-    If it fails nothing is left.
+
+def make(container: Container, top_layer: str | None, drivers: Drivers, store: Store) -> None:
+    """Everything of a container that is on disk; its row in the store comes last. Blocks.
+
+    First it is checked. If it fails nothing is left.
     """
     spec = container.spec
+    check_on_host(spec)
     try:
         try:
-            await trio.to_thread.run_sync(_make_directory, spec, container.directory)
+            _make_directory(spec, container.directory)
         except OSError as error:
             raise from_os_error(error, f"create container {container.name}") from error
         if not spec.rootfs:
-            await storage.create(spec.id, top_layer)
-        await store.save(spec, container.record)
+            drivers.storage.create(spec.id, top_layer)
+        store.save(spec, container.record)
     except BaseException:
-        with trio.CancelScope(shield=True):
-            await unmake(container, storage, store)
+        unmake(container, drivers.storage, store)
         raise
 
 
@@ -103,12 +107,23 @@ def _make_directory(spec: ContainerSpec, directory: Path) -> None:
     write_etc_files(spec, directory)
 
 
-async def unmake(container: Container, storage: StorageDriver, store: Store) -> None:
-    """The reverse of `make`; the row goes last, for writing it needs the room freed here."""
+def unmake(container: Container, storage: StorageDriver, store: Store) -> None:
+    """The reverse of `make`; blocks. The row goes last: writing it needs the room freed here.
+
+    From the first step on it is `half_removed`, should the daemon be killed.
+    """
+    aside = container.directory.with_name(f".{container.id}")
+    with contextlib.suppress(FileNotFoundError):
+        container.directory.rename(aside)
     with contextlib.suppress(NotFound):
-        await storage.remove(container.id)
-    await trio.to_thread.run_sync(partial(shutil.rmtree, container.directory, True))
-    await store.delete(container.id)
+        storage.remove(container.id)
+    shutil.rmtree(aside, ignore_errors=True)
+    store.delete(container.id)
+
+
+def half_removed(containers: Iterable[Container]) -> list[Container]:
+    """Those whose removal has begun; blocks."""
+    return [container for container in containers if not container.directory.is_dir()]
 
 
 async def clean_debris(
@@ -122,18 +137,22 @@ async def clean_debris(
         for key in await driver.leftovers():
             log.warning("restore.cleaned", key=key)
             await driver.clean(key)
-    unknown = set(await drivers.storage.keys()) - known - images.layers()
-    while unknown:  # children before their parents
-        removed = [key for key in unknown if await _try_remove(key, drivers.storage)]
-        if not removed:
-            break
-        unknown -= set(removed)
+    await trio.to_thread.run_sync(_keep_layers, drivers.storage, known | images.layers())
     await trio.to_thread.run_sync(_keep_only, directory, known)
 
 
-async def _try_remove(key: str, storage: StorageDriver) -> bool:
+def _keep_layers(storage: StorageDriver, known: set[str]) -> None:
+    unknown = set(storage.keys()) - known
+    while unknown:  # children before their parents
+        removed = [key for key in unknown if _try_remove(key, storage)]
+        if not removed:
+            break
+        unknown -= set(removed)
+
+
+def _try_remove(key: str, storage: StorageDriver) -> bool:
     try:
-        await storage.remove(key)
+        storage.remove(key)
     except InUse:
         return False
     return True

@@ -92,14 +92,15 @@ class Manager:
         )
         asked = with_ids(asked, self.containers.neighbour)
         spec = making.complete(asked, image, self._default_log)
-        await trio.to_thread.run_sync(making.check, spec, self.drivers)
+        making.check(spec, self.drivers)
         with (
             self.containers.reserved(name, container_id),
             self._user_maps.assigned(spec, caller) as spec,
         ):
             container = self._new(spec, Record())
             top_layer = image.top_layer if image else None
-            await making.make(container, top_layer, self.drivers.storage, self._store)
+            make = partial(making.make, container, top_layer, self.drivers, self._store)
+            await trio.to_thread.run_sync(make)
         self.containers.add(container)
         container.announce("create")
         return container
@@ -148,7 +149,9 @@ class Manager:
                 raise Conflict(f"removal of container {container.name} is already in progress")
             container.move(State.REMOVING)
         try:
-            await making.unmake(container, self.drivers.storage, self._store)
+            self._store.drop_changes(container.id)
+            unmake = partial(making.unmake, container, self.drivers.storage, self._store)
+            await trio.to_thread.run_sync(unmake)
         except CrecheError as error:
             container.move(State.DEAD, error=str(error))
             raise
@@ -370,7 +373,7 @@ class Manager:
 
     async def restore(self) -> None:
         """Take up the containers that were stored, and clean what crashes left of any."""
-        for spec, record in await self._store.load():
+        for spec, record in await trio.to_thread.run_sync(self._store.load):
             container = self._new(spec, lifecycle.after_restart(record))
             self.containers.reserve(spec.name, spec.id)
             self.containers.add(container)
@@ -379,8 +382,9 @@ class Manager:
                 container.touch()
         known = {container.id for container in self.all()}
         await making.clean_debris(known, self._directory, self.drivers, self.images)
+        begun = await trio.to_thread.run_sync(making.half_removed, self.all())
         for container in self.all():
-            if container.record.state is State.DEAD:  # its removal was interrupted
+            if container.record.state is State.DEAD or container in begun:
                 await self._remove(container, force=False)
 
     def start_by_themselves(self, containers: Iterable[Container]) -> None:

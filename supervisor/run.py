@@ -176,11 +176,11 @@ def _root_of(
     async def get() -> int:
         if spec.rootfs:
             return open_rootfs(spec.rootfs, userns_fd)
-        return await storage.get(spec.id, userns_fd)
+        return await trio.to_thread.run_sync(storage.get, spec.id, userns_fd)
 
     async def put(_: int) -> None:
         if not spec.rootfs:
-            await storage.put(spec.id)
+            storage.put(spec.id)
 
     return get, put
 

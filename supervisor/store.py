@@ -1,13 +1,15 @@
 """What must survive a reboot: containers as they were asked for, and how they are doing.
 
 SQLite in WAL mode, `state.db` below the daemon's root. A new or removed container is on disk when
-the call returns; a change of its record is written soon after, by one writer task.
+the call returns; a change of its record is written soon after, by one writer task, together with
+others: who lives for a moment is not written four times.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from supervisor.spec import ContainerSpec
 from supervisor.states import Record
 
 SCHEMA_VERSION = 1
+GATHER_S = 0.02  # from a change to its writing, with all others of that time
 RETRY_S = 1.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS containers (
@@ -28,59 +31,71 @@ CREATE TABLE IF NOT EXISTS containers (
     record BLOB NOT NULL
 ) STRICT;
 """
-_SAVE = "INSERT OR REPLACE INTO containers (id, spec, record) VALUES (?, ?, ?)"
+_ADD = "INSERT OR REPLACE INTO containers (id, spec, record) VALUES (?, ?, ?)"
+# of one that is removed meanwhile nothing is changed: no row comes back
+_CHANGE = "UPDATE containers SET spec = ?2, record = ?3 WHERE id = ?1"
+_REMOVE = "DELETE FROM containers WHERE id = ?"
 
 
 class Store:
-    """The database; every call runs in a thread, one at a time."""
+    """The database. `load`, `save` and `delete` block: they are made in a thread."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
-        self._one_at_a_time = trio.CapacityLimiter(1)
-        self._changed: dict[str, tuple[ContainerSpec, Record]] = {}
+        self._one_at_a_time = threading.Lock()
+        self._changed: dict[str, tuple[ContainerSpec, Record]] = {}  # and not written yet
         self._work = trio.Event()
 
     def close(self) -> None:
         """Write what is not written yet and close."""
         try:
-            self._write_changed()
+            self._write_changes(self._changed)
         except NoSpace as error:
             log.error("store.full", error=error)
         self._database.close()
 
-    async def load(self) -> list[tuple[ContainerSpec, Record]]:
-        """Every container stored. Raises CorruptData if one cannot be read."""
-        return await trio.to_thread.run_sync(self._load, limiter=self._one_at_a_time)
+    def save(self, spec: ContainerSpec, record: Record) -> None:
+        """Store a container that is new."""
+        with self._transaction():
+            self._database.execute(_ADD, _row(spec, record))
 
-    async def save(self, spec: ContainerSpec, record: Record) -> None:
-        """Store a container now."""
-        self._changed.pop(spec.id, None)
-        rows = [_row(spec, record)]
-        await trio.to_thread.run_sync(self._write, rows, limiter=self._one_at_a_time)
+    def delete(self, container_id: str) -> None:
+        """Forget a container."""
+        with self._transaction():
+            self._database.execute(_REMOVE, (container_id,))
 
     def save_soon(self, spec: ContainerSpec, record: Record) -> None:
         """Store a change with the next run of the writer."""
         self._changed[spec.id] = (spec, record)
         self._work.set()
 
-    async def delete(self, container_id: str) -> None:
-        """Forget a container now."""
+    def drop_changes(self, container_id: str) -> None:
+        """Do not write what is not written yet: it is being removed."""
         self._changed.pop(container_id, None)
-        await trio.to_thread.run_sync(self._delete, container_id, limiter=self._one_at_a_time)
 
     async def write_changes(self) -> None:
         """The writer task: never ends."""
         while True:
             await self._work.wait()
+            await trio.sleep(GATHER_S)
             self._work = trio.Event()
             try:
-                await trio.to_thread.run_sync(self._write_changed, limiter=self._one_at_a_time)
+                await self._write_present_changes()
             except NoSpace as error:
                 log.error("store.full", error=error)
                 await trio.sleep(RETRY_S)  # room on a disk announces itself by no descriptor
                 self._work.set()
 
-    def _load(self) -> list[tuple[ContainerSpec, Record]]:
+    async def _write_present_changes(self) -> None:
+        changed = dict(self._changed)
+        if changed:
+            await trio.to_thread.run_sync(self._write_changes, changed)
+        for container_id, pair in changed.items():
+            if self._changed.get(container_id) is pair:  # not changed again meanwhile
+                del self._changed[container_id]
+
+    def load(self) -> list[tuple[ContainerSpec, Record]]:
+        """Every container stored. Raises CorruptData if one cannot be read."""
         rows = self._database.execute("SELECT id, spec, record FROM containers").fetchall()
         try:
             return [
@@ -93,30 +108,19 @@ class Store:
         except msgspec.DecodeError as error:
             raise CorruptData(f"state.db: a stored container cannot be read: {error}") from error
 
-    def _write_changed(self) -> None:
-        changed, self._changed = self._changed, {}
+    def _write_changes(self, changed: dict[str, tuple[ContainerSpec, Record]]) -> None:
+        rows = [_row(spec, record) for spec, record in changed.values()]
+        with self._transaction():
+            self._database.executemany(_CHANGE, rows)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Raises NoSpace for what SQLite cannot write."""
         try:
-            self._write([_row(spec, record) for spec, record in changed.values()])
-        except NoSpace:
-            self._changed = {**changed, **self._changed}
-            raise
-
-    def _write(self, rows: list[tuple[str, bytes, bytes]]) -> None:
-        with _told_if_full(), self._database:
-            self._database.executemany(_SAVE, rows)
-
-    def _delete(self, container_id: str) -> None:
-        with _told_if_full(), self._database:
-            self._database.execute("DELETE FROM containers WHERE id = ?", (container_id,))
-
-
-@contextlib.contextmanager
-def _told_if_full() -> Iterator[None]:
-    """NoSpace for what SQLite cannot write."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        raise NoSpace(f"state.db: no space left on device: {error}") from error
+            with self._one_at_a_time, self._database:
+                yield
+        except sqlite3.OperationalError as error:
+            raise NoSpace(f"state.db: no space left on device: {error}") from error
 
 
 def open_store(path: Path) -> Store:

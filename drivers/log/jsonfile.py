@@ -54,7 +54,10 @@ class JsonFile:
     async def close(self) -> None:
         self._closed = True
         self._wake()
-        await trio.to_thread.run_sync(self._file.close, limiter=self._writing)
+        async with self._writing:
+            if self._file.is_compressing:
+                await trio.to_thread.run_sync(self._file.close)
+            self._file.close()
 
     @contextlib.asynccontextmanager
     async def read(self, query: ReadQuery) -> AsyncIterator[AsyncIterator[Sequence[Entry]]]:

@@ -155,6 +155,11 @@ class RotatingFile:
             )
             os.unlink(plain, dir_fd=self._directory)
 
+    @property
+    def is_compressing(self) -> bool:
+        """Whether `close` would wait for a compression that is under way; otherwise it is quick."""
+        return self._compressing is not None and self._compressing.is_alive()
+
     def oldest_generation(self) -> int:
         """The oldest that there is a file of; negative ones were written before the opening."""
         return self.generation - max(

@@ -27,6 +27,9 @@ class Change:
 class ProtoDriver(Protocol):
     """Keeps file systems by key, each a child of another or empty.
 
+    Every call but `put` blocks, and is made in a thread of trio's: whoever needs several makes them
+    in one. What takes long asks at times whether it has been cancelled (trio.from_thread).
+
     A key is 1 to 128 characters of [a-z0-9-]. Every operation is complete or absent: what a
     crash interrupts is debris that the next start sweeps. Errors: AlreadyExists, NotFound, InUse
     (removing a parent of others, or something that is mounted), NoSpace.
@@ -34,15 +37,15 @@ class ProtoDriver(Protocol):
 
     name: str
 
-    async def create(self, key: str, parent: str | None) -> None:
+    def create(self, key: str, parent: str | None) -> None:
         """A new writable file system that shows the content of `parent`."""
         ...
 
-    async def remove(self, key: str) -> None:
+    def remove(self, key: str) -> None:
         """Delete it for good. NotFound if there is none."""
         ...
 
-    async def get(self, key: str, userns_fd: int | None = None) -> int:
+    def get(self, key: str, userns_fd: int | None = None) -> int:
         """A detached mount of the file system: a file descriptor, nothing attached anywhere.
 
         The caller owns the descriptor and pairs each `get` with one `put`; closing the
@@ -52,27 +55,27 @@ class ProtoDriver(Protocol):
         """
         ...
 
-    async def put(self, key: str) -> None:
-        """The caller has closed what `get` gave."""
+    def put(self, key: str) -> None:
+        """The caller has closed what `get` gave. Does not block."""
         ...
 
-    async def exists(self, key: str) -> bool:
+    def exists(self, key: str) -> bool:
         """Whether there is a complete file system of this key."""
         ...
 
-    async def keys(self) -> list[str]:
+    def keys(self) -> list[str]:
         """Every complete file system, in no particular order."""
         ...
 
-    async def status(self) -> list[tuple[str, str]]:
+    def status(self) -> list[tuple[str, str]]:
         """Facts for `docker info`, as pairs in the order to show."""
         ...
 
-    async def metadata(self, key: str) -> Mapping[str, str]:
+    def metadata(self, key: str) -> Mapping[str, str]:
         """Facts for `docker inspect` (GraphDriver.Data)."""
         ...
 
-    async def cleanup(self) -> None:
+    def cleanup(self) -> None:
         """Release what the driver itself holds; called once, at shutdown."""
         ...
 
@@ -84,7 +87,7 @@ class StorageDriver(ProtoDriver, Protocol):
     specification, "Image Layer Filesystem Changeset".
     """
 
-    async def apply_diff(self, key: str, parent: str | None, layer: BinaryIO) -> int:
+    def apply_diff(self, key: str, parent: str | None, layer: BinaryIO) -> int:
         """Create `key` over `parent` from a layer; returns the bytes of file content unpacked.
 
         Nothing outside the new file system changes whatever the stream holds; a hostile or
@@ -92,14 +95,14 @@ class StorageDriver(ProtoDriver, Protocol):
         """
         ...
 
-    async def diff(self, key: str, parent: str | None, out: BinaryIO) -> None:
+    def diff(self, key: str, parent: str | None, out: BinaryIO) -> None:
         """Write what `key` adds to `parent` as a layer."""
         ...
 
-    async def changes(self, key: str, parent: str | None) -> list[Change]:
+    def changes(self, key: str, parent: str | None) -> list[Change]:
         """What differs from `parent`, sorted by path."""
         ...
 
-    async def diff_size(self, key: str, parent: str | None) -> int:
+    def diff_size(self, key: str, parent: str | None) -> int:
         """Bytes of file content that `key` adds to `parent`."""
         ...

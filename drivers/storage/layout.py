@@ -7,11 +7,10 @@ import os
 import re
 import secrets
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-
-import trio
 
 from drivers.errors import AlreadyExists, InUse, InvalidRequest, NotFound, from_os_error
 
@@ -24,14 +23,17 @@ class Layout:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self._lock = threading.Lock()  # of what follows, and of what there is
         self._mounted: Counter[str] = Counter()
+        self._children: Counter[str] = Counter()  # by their parent, "" for none
 
     def open(self) -> None:
-        """Make the home and sweep what crashes left."""
+        """Make the home, sweep what crashes left, and see who is whose child."""
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         for entry in self.home.iterdir():
             if entry.name.startswith("."):
                 shutil.rmtree(entry)
+        self._children = Counter(self.parent(key) or "" for key in self.keys())
 
     def path(self, key: str) -> Path:
         """The directory of a key. Raises NotFound if there is none."""
@@ -78,7 +80,11 @@ class Layout:
             if parent is not None:
                 (aside / _PARENT).write_text(parent)
             yield aside
-            os.rename(aside, self.home / key)
+            with self._lock:
+                if parent is not None:
+                    self.path(parent)  # it may have gone meanwhile
+                os.rename(aside, self.home / key)
+                self._children[parent or ""] += 1
         except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)
             raise from_os_error(error, f"make layer {key}") from error
@@ -89,25 +95,35 @@ class Layout:
     def remove(self, key: str) -> None:
         """Delete for good. Raises InUse for a parent of others and for what is mounted."""
         path = self.path(key)
-        if self._mounted[key]:
-            raise InUse(f"layer {key} is mounted")
-        for other in self.keys():
-            if self.parent(other) == key:
-                raise InUse(f"layer {key} is the parent of {other}")
+        parent = self.parent(key)
         aside = self.home / f".{key[:64]}-{secrets.token_hex(4)}"
         try:
-            os.rename(path, aside)
+            with self._lock:
+                self._check_unused(key)
+                os.rename(path, aside)
+                self._children[parent or ""] -= 1
             shutil.rmtree(aside)
         except OSError as error:
             raise from_os_error(error, f"remove layer {key}") from error
 
+    def _check_unused(self, key: str) -> None:
+        if self._mounted[key]:
+            raise InUse(f"layer {key} is mounted")
+        if self._children[key]:
+            child = next(other for other in self.keys() if self.parent(other) == key)
+            raise InUse(f"layer {key} is the parent of {child}")
+
     def count_mount(self, key: str) -> None:
         """One more holds a mount of the key."""
-        self._mounted[key] += 1
+        with self._lock:
+            self._mounted[key] += 1
 
     def count_unmount(self, key: str) -> None:
         """One fewer does."""
-        self._mounted[key] = max(0, self._mounted[key] - 1)
+        with self._lock:
+            self._mounted[key] -= 1
+            if self._mounted[key] <= 0:
+                del self._mounted[key]
 
 
 def _checked(key: str) -> str:
@@ -122,17 +138,17 @@ class LayoutStorage:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
 
-    async def put(self, key: str) -> None:
+    def put(self, key: str) -> None:
         self._layout.count_unmount(key)
 
-    async def remove(self, key: str) -> None:
-        await trio.to_thread.run_sync(self._layout.remove, key)
+    def remove(self, key: str) -> None:
+        self._layout.remove(key)
 
-    async def exists(self, key: str) -> bool:
-        return await trio.to_thread.run_sync(self._layout.exists, key)
+    def exists(self, key: str) -> bool:
+        return self._layout.exists(key)
 
-    async def keys(self) -> list[str]:
-        return await trio.to_thread.run_sync(self._layout.keys)
+    def keys(self) -> list[str]:
+        return self._layout.keys()
 
-    async def cleanup(self) -> None:
+    def cleanup(self) -> None:
         pass  # nothing is held between calls

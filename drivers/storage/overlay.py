@@ -43,24 +43,18 @@ class OverlayStorage(LayoutStorage):
         self._mount = mount_overlay
         self._diffs: dict[str, list[str]] = {}  # the lower directories of a key, once looked up
 
-    async def create(self, key: str, parent: str | None) -> None:
-        await trio.to_thread.run_sync(self._create, key, parent)
-
-    def _create(self, key: str, parent: str | None) -> None:
+    def create(self, key: str, parent: str | None) -> None:
         with self._layout.making(key, parent) as directory:
             (directory / "diff").mkdir(mode=0o755)
             if parent is not None:
                 _copy_mode(self._layout.path(parent) / "diff", directory / "diff")
             (directory / "work").mkdir(mode=0o700)
 
-    async def remove(self, key: str) -> None:
+    def remove(self, key: str) -> None:
         self._diffs.pop(key, None)
-        await super().remove(key)
+        super().remove(key)
 
-    async def get(self, key: str, userns_fd: int | None = None) -> int:
-        return await trio.to_thread.run_sync(self._get, key, userns_fd)
-
-    def _get(self, key: str, userns_fd: int | None) -> int:
+    def get(self, key: str, userns_fd: int | None = None) -> int:
         path = self._layout.path(key)
         lower = self._lower(key)
         mount = partial(self._mount, lower, str(path / "diff"), str(path / "work"))
@@ -90,21 +84,15 @@ class OverlayStorage(LayoutStorage):
             self._diffs[key] = [str(self._layout.home / k / "diff") for k in chain]
         return self._diffs[key]
 
-    async def status(self) -> list[tuple[str, str]]:
-        return [
-            ("Backing Filesystem", await trio.to_thread.run_sync(filesystem_of, self._layout.home))
-        ]
+    def status(self) -> list[tuple[str, str]]:
+        return [("Backing Filesystem", filesystem_of(self._layout.home))]
 
-    async def metadata(self, key: str) -> Mapping[str, str]:
-        path = await trio.to_thread.run_sync(self._layout.path, key)
-        lower = await trio.to_thread.run_sync(self._lower, key)
+    def metadata(self, key: str) -> Mapping[str, str]:
+        path, lower = self._layout.path(key), self._lower(key)
         found = {"UpperDir": str(path / "diff"), "WorkDir": str(path / "work")}
         return {"LowerDir": ":".join(lower), **found} if lower else found
 
-    async def apply_diff(self, key: str, parent: str | None, layer: BinaryIO) -> int:
-        return await trio.to_thread.run_sync(self._apply_diff, key, parent, layer)
-
-    def _apply_diff(self, key: str, parent: str | None, layer: BinaryIO) -> int:
+    def apply_diff(self, key: str, parent: str | None, layer: BinaryIO) -> int:
         with self._layout.making(key, parent) as directory:
             diff = directory / "diff"
             diff.mkdir(mode=0o755)
@@ -115,23 +103,17 @@ class OverlayStorage(LayoutStorage):
                 layer, str(diff), _OverlayWhiteouts(), step=trio.from_thread.check_cancelled
             )
 
-    async def diff(self, key: str, parent: str | None, out: BinaryIO) -> None:
-        changes = await self.changes(key, parent)
+    def diff(self, key: str, parent: str | None, out: BinaryIO) -> None:
         root = self._layout.home / key / "diff"
-        step = trio.from_thread.check_cancelled
-        await trio.to_thread.run_sync(partial(pack, out, root, changes, step=step))
+        pack(out, root, self.changes(key, parent), step=trio.from_thread.check_cancelled)
 
-    async def changes(self, key: str, parent: str | None) -> list[Change]:
-        return await trio.to_thread.run_sync(self._changes, key)
-
-    def _changes(self, key: str) -> list[Change]:
+    def changes(self, key: str, parent: str | None) -> list[Change]:
         diff = self._layout.path(key) / "diff"
         lower = [Path(directory) for directory in self._lower(key)]
         return sorted(_upper_changes(diff, lower, ""))
 
-    async def diff_size(self, key: str, parent: str | None) -> int:
-        path = await trio.to_thread.run_sync(self._layout.path, key)
-        return await trio.to_thread.run_sync(_content_bytes, path / "diff")
+    def diff_size(self, key: str, parent: str | None) -> int:
+        return _content_bytes(self._layout.path(key) / "diff")
 
 
 def _opaque_xattr() -> str:

@@ -6,7 +6,6 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,10 +25,7 @@ class VfsStorage(LayoutStorage):
 
     name = "vfs"
 
-    async def create(self, key: str, parent: str | None) -> None:
-        await trio.to_thread.run_sync(self._create, key, parent)
-
-    def _create(self, key: str, parent: str | None) -> None:
+    def create(self, key: str, parent: str | None) -> None:
         with self._layout.making(key, parent) as directory:
             self._copy_parent(parent, directory / "tree")
 
@@ -39,10 +35,7 @@ class VfsStorage(LayoutStorage):
         else:
             copy_tree(self._layout.path(parent) / "tree", tree, trio.from_thread.check_cancelled)
 
-    async def get(self, key: str, userns_fd: int | None = None) -> int:
-        return await trio.to_thread.run_sync(self._get, key, userns_fd)
-
-    def _get(self, key: str, userns_fd: int | None) -> int:
+    def get(self, key: str, userns_fd: int | None = None) -> int:
         path = self._layout.path(key)
         try:
             fd = clone_mapped(str(path / "tree"), userns_fd)
@@ -51,40 +44,29 @@ class VfsStorage(LayoutStorage):
         self._layout.count_mount(key)
         return fd
 
-    async def status(self) -> list[tuple[str, str]]:
+    def status(self) -> list[tuple[str, str]]:
         return []
 
-    async def metadata(self, key: str) -> Mapping[str, str]:
-        path = await trio.to_thread.run_sync(self._layout.path, key)
-        return {"Dir": str(path / "tree")}
+    def metadata(self, key: str) -> Mapping[str, str]:
+        return {"Dir": str(self._layout.path(key) / "tree")}
 
-    async def apply_diff(self, key: str, parent: str | None, layer: BinaryIO) -> int:
-        return await trio.to_thread.run_sync(self._apply_diff, key, parent, layer)
-
-    def _apply_diff(self, key: str, parent: str | None, layer: BinaryIO) -> int:
+    def apply_diff(self, key: str, parent: str | None, layer: BinaryIO) -> int:
         with self._layout.making(key, parent) as directory:
             tree = directory / "tree"
             self._copy_parent(parent, tree)
             return unpack(layer, str(tree), _Deletes(), step=trio.from_thread.check_cancelled)
 
-    async def diff(self, key: str, parent: str | None, out: BinaryIO) -> None:
-        changes = await self.changes(key, parent)
+    def diff(self, key: str, parent: str | None, out: BinaryIO) -> None:
         root = self._layout.home / key / "tree"
-        step = trio.from_thread.check_cancelled
-        await trio.to_thread.run_sync(partial(pack, out, root, changes, step=step))
+        pack(out, root, self.changes(key, parent), step=trio.from_thread.check_cancelled)
 
-    async def changes(self, key: str, parent: str | None) -> list[Change]:
-        return await trio.to_thread.run_sync(self._changes, key, parent)
-
-    def _changes(self, key: str, parent: str | None) -> list[Change]:
+    def changes(self, key: str, parent: str | None) -> list[Change]:
         old = self._layout.path(parent) / "tree" if parent is not None else None
         new = self._layout.path(key) / "tree"
         return compare(new, old, step=trio.from_thread.check_cancelled)
 
-    async def diff_size(self, key: str, parent: str | None) -> int:
-        changes = await self.changes(key, parent)
-        root = self._layout.home / key / "tree"
-        return await trio.to_thread.run_sync(_regular_bytes, root, changes)
+    def diff_size(self, key: str, parent: str | None) -> int:
+        return _regular_bytes(self._layout.home / key / "tree", self.changes(key, parent))
 
 
 class _Deletes:

@@ -165,7 +165,7 @@ class ImageStore:
         try:
             parent: str | None = None
             for key, diff_id, name in zip(chain_ids(diff_ids), diff_ids, found.layers, strict=True):
-                if not await self._storage.exists(key):
+                if not await trio.to_thread.run_sync(self._storage.exists, key):
                     with archives.unpacked(archive.open(name)) as layer:
                         await self._apply(key, parent, layer, diff_id)
                     made.append(key)
@@ -178,7 +178,7 @@ class ImageStore:
     async def _apply(self, key: str, parent: str | None, layer: BinaryIO, diff_id: str) -> None:
         """Unpack one layer, and only keep it if it is what its digest says."""
         hashed = HashedReader(layer)
-        await self._storage.apply_diff(key, parent, cast(BinaryIO, hashed))
+        await trio.to_thread.run_sync(self._storage.apply_diff, key, parent, cast(BinaryIO, hashed))
         digest = await trio.to_thread.run_sync(hashed.digest)
         if digest != diff_id:
             await self._remove_layers([key])
@@ -196,7 +196,7 @@ class ImageStore:
             diff_id = hashed.digest()
             file.seek(0)
             key = chain_ids([diff_id])[0]
-            made = not await self._storage.exists(key)
+            made = not await trio.to_thread.run_sync(self._storage.exists, key)
             try:
                 if made:
                     with archives.unpacked(file) as plain:
@@ -252,7 +252,7 @@ class ImageStore:
         with trio.CancelScope(shield=True):
             for key in keys:
                 try:
-                    await self._storage.remove(key)
+                    await trio.to_thread.run_sync(self._storage.remove, key)
                 except (InUse, NotFound):
                     continue  # a container of a name that is gone may still have it
 
@@ -267,7 +267,7 @@ class ImageStore:
         parsed = configs.decode(raw)
         keys = chain_ids(parsed.rootfs.diff_ids)
         sizes = [
-            await self._storage.diff_size(key, parent)
+            await trio.to_thread.run_sync(self._storage.diff_size, key, parent)
             for key, parent in zip(keys, [None, *keys], strict=False)
         ]
         image = Image(id=digest_of(raw), parsed=parsed, raw=raw, layer_bytes=tuple(sizes))

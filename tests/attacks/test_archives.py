@@ -85,7 +85,7 @@ async def test_a_hostile_layer_changes_nothing_outside(
     row: Row, tmp_path: Path, victim: Path, attack: str
 ) -> None:
     """ATTACKS 17; 21 for modes."""
-    driver = await row.open(tmp_path / "home", {})
+    driver = await row.open(tmp_path / "home")
     before = state_of(victim)
     try:
         await driver.apply_diff("bad", None, layer(*HOSTILE[attack](victim)))
@@ -97,7 +97,7 @@ async def test_a_hostile_layer_changes_nothing_outside(
 
 async def test_overlays_own_attributes_are_not_taken_from_a_layer(row: Row, tmp_path: Path) -> None:
     """ATTACKS 23: a layer cannot redirect what overlay shows."""
-    driver = await row.open(tmp_path / "home", {})
+    driver = await row.open(tmp_path / "home")
     hostile = entry("dir", pax={"SCHILY.xattr.trusted.overlay.redirect": "/etc"})
     await driver.apply_diff("bad", None, layer(hostile, entry("dir/file", b"x")))
     found = [p for p in (tmp_path / "home").rglob("dir") if p.is_dir()]
@@ -139,7 +139,7 @@ async def test_a_digest_that_does_not_match_is_refused(
     with pytest.raises(CorruptData, match="digest mismatch"):
         await images.load(wrong_config)
     assert images.images() == []
-    assert await storage.keys() == []
+    assert storage.keys() == []
 
 
 @pytest.mark.parametrize(

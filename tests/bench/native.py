@@ -42,7 +42,7 @@ async def _measure(setup: Setup) -> list[Figure]:
             times = partial(times_in_private_mounts, setup, ":", nsenter)
             found.append(median_figure("nsenter", "exec", await trio.to_thread.run_sync(times)))
         await driver.close()
-    await storage.cleanup()
+    storage.cleanup()
     return found
 
 
@@ -59,7 +59,7 @@ async def _repeat(act: Callable[[], Awaitable[None]], runs: int) -> list[float]:
 @contextlib.asynccontextmanager
 async def _sleeping(driver: ExecutionDriver, storage: StorageDriver) -> AsyncIterator[int]:
     """The pid of a container that runs during the block."""
-    root_fd = await storage.get(_KEY)
+    root_fd = await trio.to_thread.run_sync(storage.get, _KEY)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     command = Command(key=_KEY, root_fd=root_fd, argv=("sleep", "1000000"), env=("PATH=/bin",))
     pipes = Pipes(stdin=null, stdout=null, stderr=null)
@@ -69,7 +69,7 @@ async def _sleeping(driver: ExecutionDriver, storage: StorageDriver) -> AsyncIte
         os.close(null)
         yield started.pid
         await driver.terminate(_KEY)
-    await storage.put(_KEY)
+    storage.put(_KEY)
 
 
 async def _exec_once(driver: ExecutionDriver) -> None:
@@ -86,12 +86,12 @@ async def _fill(storage: StorageDriver, setup: Setup) -> None:
     """A layer with the root's files, and an empty one over it."""
     archive = setup.directory / "root.tar"
     with archive.open("rb") as layer:
-        await storage.apply_diff(_BASE, None, layer)
-    await storage.create(_KEY, _BASE)
+        await trio.to_thread.run_sync(storage.apply_diff, _BASE, None, layer)
+    await trio.to_thread.run_sync(storage.create, _KEY, _BASE)
 
 
 async def _run_once(driver: ExecutionDriver, storage: StorageDriver) -> None:
-    root_fd = await storage.get(_KEY)
+    root_fd = await trio.to_thread.run_sync(storage.get, _KEY)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
         command = Command(
@@ -102,7 +102,7 @@ async def _run_once(driver: ExecutionDriver, storage: StorageDriver) -> None:
         assert status.code == 0, status
     finally:
         os.close(null)
-        await storage.put(_KEY)
+        storage.put(_KEY)
 
 
 class _ClosingRoot(trio.TaskStatus[Started]):

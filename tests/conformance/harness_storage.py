@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
+
+import trio
 
 from drivers.storage import overlay, vfs
 from drivers.storage.base import StorageDriver
@@ -20,14 +24,28 @@ async def _open_overlay_by_path(home: Path, options: Mapping[str, str]) -> Stora
     return overlay.OverlayStorage(layout, overlay.mount_by_path)
 
 
+class InThreads:
+    """A driver whose calls are made in threads, as the daemon makes them."""
+
+    def __init__(self, driver: StorageDriver) -> None:
+        self._driver = driver
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        return partial(trio.to_thread.run_sync, getattr(self._driver, name))
+
+
 @dataclass(frozen=True)
 class Row:
     """A driver, how it is opened, and what it cannot."""
 
     name: str
-    open: Open
+    opener: Open
     driver: str
     lacks: frozenset[str] = frozenset()
+
+    async def open(self, home: Path) -> InThreads:
+        """The driver over `home`."""
+        return InThreads(await self.opener(home, {}))
 
 
 ROWS = [

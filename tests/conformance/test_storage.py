@@ -23,10 +23,10 @@ from drivers.errors import (
 )
 from drivers.kernel.mount import fsconfig_create, fsmount, fsopen, move_mount, umount
 from drivers.kernel.user_namespace import new_user_namespace
-from drivers.storage.base import Change, ChangeKind, StorageDriver
+from drivers.storage.base import Change, ChangeKind
 from tests import host
 from tests.cancel import cancel_everywhere
-from tests.conformance.harness_storage import ROWS, Row
+from tests.conformance.harness_storage import ROWS, InThreads, Row
 from tests.layers import entry, hard_link, layer, names, symlink
 
 BASE = (
@@ -48,14 +48,14 @@ def row(request: pytest.FixtureRequest) -> Row:
 
 
 @pytest.fixture
-async def driver(row: Row, tmp_path: Path) -> StorageDriver:
-    return await row.open(tmp_path / "home", {})
+async def driver(row: Row, tmp_path: Path) -> InThreads:
+    return await row.open(tmp_path / "home")
 
 
 class Mounted:
     """A mounted key, read and written through its descriptor."""
 
-    def __init__(self, driver: StorageDriver, key: str, userns_fd: int | None = None) -> None:
+    def __init__(self, driver: InThreads, key: str, userns_fd: int | None = None) -> None:
         self._driver = driver
         self._key = key
         self._userns_fd = userns_fd
@@ -93,7 +93,7 @@ def test_every_registered_driver_has_a_row() -> None:
     assert set(registry.BUILT_IN["storage"]) == {row.driver for row in ROWS}
 
 
-async def test_a_child_shows_its_parent_and_keeps_its_own_changes(driver: StorageDriver) -> None:
+async def test_a_child_shows_its_parent_and_keeps_its_own_changes(driver: InThreads) -> None:
     await driver.apply_diff("base", None, layer(*BASE))
     for key in ("one", "two"):
         await driver.create(key, "base")
@@ -108,7 +108,7 @@ async def test_a_child_shows_its_parent_and_keeps_its_own_changes(driver: Storag
         assert two.names("deep") == ["a", "b"]
 
 
-async def test_nothing_is_attached_to_the_hosts_mounts(driver: StorageDriver) -> None:
+async def test_nothing_is_attached_to_the_hosts_mounts(driver: InThreads) -> None:
     before = host.mounts()
     await driver.apply_diff("base", None, layer(*BASE))
     await driver.create("one", "base")
@@ -117,7 +117,7 @@ async def test_nothing_is_attached_to_the_hosts_mounts(driver: StorageDriver) ->
     assert host.mounts() == before
 
 
-async def test_owner_mode_time_links_and_devices_are_kept(driver: StorageDriver) -> None:
+async def test_owner_mode_time_links_and_devices_are_kept(driver: InThreads) -> None:
     entries = [
         *BASE,
         entry("own", b"x", uid=1234, mode=0o640, pax={"mtime": "1234567890.123456789"}),
@@ -151,7 +151,7 @@ def userns_fd() -> Iterator[int]:
 
 
 async def test_owners_are_mapped_and_on_disk_they_are_not(
-    driver: StorageDriver, userns_fd: int
+    driver: InThreads, userns_fd: int
 ) -> None:
     before = host.mounts()
     await driver.apply_diff("base", None, layer(*BASE, entry("own", b"x", uid=1234)))
@@ -178,7 +178,7 @@ async def test_owners_are_mapped_and_on_disk_they_are_not(
 
 
 async def test_containers_with_several_maps_share_their_layers(
-    driver: StorageDriver, userns_fd: int
+    driver: InThreads, userns_fd: int
 ) -> None:
     await driver.apply_diff("base", None, layer(*BASE))
     for key in ("one", "two"):
@@ -203,7 +203,7 @@ async def test_a_file_system_that_knows_no_maps_is_told(row: Row, tmp_path: Path
 
     mount_ramfs()
     try:
-        driver = await row.open(home, {})
+        driver = await row.open(home)
         await driver.create("one", None)
         with pytest.raises(IncompatibleFilesystem, match=r"ramfs at .* has no id-mapped mounts"):
             await driver.get("one", fd)
@@ -215,7 +215,7 @@ async def test_a_file_system_that_knows_no_maps_is_told(row: Row, tmp_path: Path
         os.close(fd)
 
 
-async def test_whiteouts_delete_and_opaque_directories_hide(driver: StorageDriver) -> None:
+async def test_whiteouts_delete_and_opaque_directories_hide(driver: InThreads) -> None:
     await driver.apply_diff("base", None, layer(*BASE))
     changes = layer(
         entry("etc"), entry("etc/.wh.passwd", b""),
@@ -230,7 +230,7 @@ async def test_whiteouts_delete_and_opaque_directories_hide(driver: StorageDrive
         assert "link" not in one.names()
 
 
-async def test_the_difference_is_told_and_can_be_applied_elsewhere(driver: StorageDriver) -> None:
+async def test_the_difference_is_told_and_can_be_applied_elsewhere(driver: InThreads) -> None:
     await driver.apply_diff("base", None, layer(*BASE))
     await driver.create("one", "base")
     async with Mounted(driver, "one") as one:
@@ -261,14 +261,14 @@ async def test_the_difference_is_told_and_can_be_applied_elsewhere(driver: Stora
     assert await driver.diff_size("one", "base") == len(b"longer than before") + len(b"n")
 
 
-async def test_changes_are_sorted_by_path(driver: StorageDriver) -> None:
+async def test_changes_are_sorted_by_path(driver: InThreads) -> None:
     await driver.apply_diff("base", None, layer(*BASE))
     found = await driver.changes("base", None)
     assert found == sorted(found)
     assert Change("/etc/passwd", ChangeKind.ADDED) in found
 
 
-async def test_a_parent_and_what_is_mounted_are_in_use(driver: StorageDriver) -> None:
+async def test_a_parent_and_what_is_mounted_are_in_use(driver: InThreads) -> None:
     await driver.apply_diff("base", None, layer(*BASE))
     await driver.create("one", "base")
     with pytest.raises(InUse, match="is the parent of one"):
@@ -281,7 +281,7 @@ async def test_a_parent_and_what_is_mounted_are_in_use(driver: StorageDriver) ->
     assert await driver.keys() == []
 
 
-async def test_keys_that_are_there_or_not_there_are_told(driver: StorageDriver) -> None:
+async def test_keys_that_are_there_or_not_there_are_told(driver: InThreads) -> None:
     await driver.create("one", None)
     assert await driver.exists("one")
     assert not await driver.exists("two")
@@ -295,7 +295,7 @@ async def test_keys_that_are_there_or_not_there_are_told(driver: StorageDriver) 
             await driver.create(wrong, None)
 
 
-async def test_a_damaged_stream_leaves_nothing(driver: StorageDriver, tmp_path: Path) -> None:
+async def test_a_damaged_stream_leaves_nothing(driver: InThreads, tmp_path: Path) -> None:
     whole = layer(*BASE, entry("big", b"x" * 100_000)).getvalue()
     for damaged in (whole[: len(whole) // 2], b"\0" * 100 + os.urandom(5000)):
         with pytest.raises(CorruptData):
@@ -305,15 +305,15 @@ async def test_a_damaged_stream_leaves_nothing(driver: StorageDriver, tmp_path: 
 
 
 async def test_debris_of_a_crash_is_swept_at_the_next_opening(row: Row, tmp_path: Path) -> None:
-    driver = await row.open(tmp_path / "home", {})
+    driver = await row.open(tmp_path / "home")
     await driver.create("one", None)
     (tmp_path / "home" / ".half" / "diff").mkdir(parents=True)
-    again = await row.open(tmp_path / "home", {})
+    again = await row.open(tmp_path / "home")
     assert await again.keys() == ["one"]
     assert not (tmp_path / "home" / ".half").exists()
 
 
-async def test_starting_from_an_image_does_not_copy_it(row: Row, driver: StorageDriver) -> None:
+async def test_starting_from_an_image_does_not_copy_it(row: Row, driver: InThreads) -> None:
     await driver.apply_diff("base", None, layer(entry("big", b"x" * 5_000_000)))
     await driver.create("one", "base")
     size = sum(_sizes((await driver.metadata("one")).values()))
@@ -328,7 +328,7 @@ def _sizes(directories: Iterable[str]) -> Iterator[int]:
 
 
 async def test_cancelled_at_any_step_nothing_half_made_stays(
-    driver: StorageDriver, tmp_path: Path
+    driver: InThreads, tmp_path: Path
 ) -> None:
     async def work() -> None:
         await driver.apply_diff("base", None, layer(*BASE))
@@ -350,6 +350,6 @@ async def test_cancelled_at_any_step_nothing_half_made_stays(
     await cancel_everywhere(work, check)
 
 
-async def _put_all(driver: StorageDriver, key: str) -> None:
+async def _put_all(driver: InThreads, key: str) -> None:
     """A cancelled block has closed its descriptor, but may not have come to its `put`."""
     await driver.put(key)

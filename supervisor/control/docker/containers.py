@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 import msgspec
+import trio
 
 from drivers.errors import Conflict, CrecheError, InvalidRequest, NotFound
 from supervisor.container import Container
@@ -70,7 +71,7 @@ async def inspect(control: Control, request: Request) -> Answer:
     container = manager.find(_ref(request))
     storage = manager.drivers.storage
     try:
-        graph = await storage.metadata(container.id)
+        graph = await trio.to_thread.run_sync(storage.metadata, container.id)
     except NotFound:
         graph = {}  # its root is a directory of the host
     shown = inspected(
@@ -196,5 +197,6 @@ async def changes(control: Control, request: Request) -> Answer:
             f"container {container.name} runs on a directory: it has no layer of its own"
         )
     image = control.manager.images.find(container.spec.image_id)
-    found = await control.manager.drivers.storage.changes(container.id, image.top_layer)
+    storage = control.manager.drivers.storage
+    found = await trio.to_thread.run_sync(storage.changes, container.id, image.top_layer)
     return answer([{"Path": change.path, "Kind": int(change.kind)} for change in found])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import partial
@@ -119,7 +119,9 @@ async def inspect(control: Control, request: Request) -> Answer:
     image = control.manager.images.find(request.parameters["name"])
     parsed = image.parsed
     storage = control.manager.drivers.storage
-    graph = await storage.metadata(image.top_layer) if image.top_layer else {}
+    graph: Mapping[str, str] = {}
+    if image.top_layer:
+        graph = await trio.to_thread.run_sync(storage.metadata, image.top_layer)
     return answer(
         {
             "Id": image.id,

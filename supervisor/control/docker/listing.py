@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import trio
+
 from drivers.errors import CrecheError, InvalidRequest, NotFound
 from supervisor.container import Container
 from supervisor.control.context import Control
@@ -65,7 +67,7 @@ def _fits(pattern: str, *texts: str) -> bool:
 async def size_of(manager: Manager, container: Container) -> int:
     """Bytes that a container has written to its layer."""
     try:
-        return await manager.drivers.storage.diff_size(container.id, None)
+        return await trio.to_thread.run_sync(manager.drivers.storage.diff_size, container.id, None)
     except NotFound:
         return 0  # its root is a directory of the host
 

@@ -6,6 +6,8 @@ import os
 import time
 from functools import partial
 
+import trio
+
 from drivers import registry
 from drivers.errors import NotFound, NotImplementedYet
 from supervisor.control.context import VERSION, Control, go_architecture, host_facts
@@ -122,6 +124,7 @@ async def info(control: Control, request: Request) -> Answer:
     running = sum(status in ("running", "restarting") for status in statuses)
     paused = statuses.count("paused")
     names = list(manager.drivers.execution)
+    status = await trio.to_thread.run_sync(manager.drivers.storage.status)
     return answer(
         {
             "ID": control.daemon_id,
@@ -131,7 +134,7 @@ async def info(control: Control, request: Request) -> Answer:
             "ContainersStopped": len(statuses) - running - paused,
             "Images": len(manager.images.images()),
             "Driver": manager.drivers.storage.name,
-            "DriverStatus": [list(pair) for pair in await manager.drivers.storage.status()],
+            "DriverStatus": [list(pair) for pair in status],
             "Plugins": {
                 "Volume": [],
                 "Network": list(manager.drivers.network),
