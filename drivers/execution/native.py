@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -33,6 +34,7 @@ from drivers.execution.plan import explain_ids, explain_limit, joined_namespaces
 from drivers.execution.resources import Limits, Usage
 from drivers.execution.terminal import TTY_GID, Terminal, new_terminal
 from drivers.keeper.client import Exit, Keeper, Spawned
+from drivers.keeper.plan import ContainerPlan, Words
 from drivers.keeper.protocol import MAX_FDS
 from drivers.kernel.user_namespace import in_user_namespace
 
@@ -74,7 +76,6 @@ class NativeExecution:
                     self._hierarchy, self._parent, key, command.limits, command.device_rules
                 )
                 held.push_async_callback(_remove, group)
-                group.create()
                 with _terminal_of(command) as terminal:
                     spawned = await self._spawn(command, pipes, group, terminal)
                 live = self._live[key] = Live(command, group, spawned)
@@ -92,26 +93,10 @@ class NativeExecution:
     async def _spawn(
         self, command: Command, pipes: Pipes, group: ControlGroup, terminal: Terminal | None
     ) -> Spawned:
-        """Execute the command in its group."""
+        """Make its group, and execute the command in it."""
         with ExitStack() as opened:
-            if in_user_namespace():
-                command = await trio.to_thread.run_sync(lend_devices, command, opened)
-            plan, words = await trio.to_thread.run_sync(make_plan, command, pipes, group)
-            joined = group.open_to_join()
-            for fd in joined:
-                opened.callback(os.close, fd)
-            devs = await _make_devs(command, opened)
-            fds = [pipes.stdin, pipes.stdout, pipes.stderr, command.root_fd]
-            kept = pipes.kept
-            if terminal is not None:
-                fds[:3], kept = [terminal.slave] * 3, (terminal.master,)
-            if command.id_map is not None:
-                give_streams(command.id_map, plan, fds[:3])
-            fds += [fd for _, fd in joined_namespaces(command.namespaces)]
-            fds += [] if terminal is None else [terminal.devpts]
-            fds += [*devs, *(mount.fd for mount in command.mounts), *joined, *kept]
-            if len(fds) > MAX_FDS:
-                raise InvalidRequest(f"too many mounts: {len(command.mounts)}")
+            prepare = partial(_prepare, command, pipes, group, terminal, opened)
+            plan, words, fds = await trio.to_thread.run_sync(prepare)
             try:
                 return await self._keeper.spawn(command.key, plan, words, fds)
             except SpawnFailed as error:
@@ -224,11 +209,45 @@ def _terminal_gid(id_map: IdMap | None) -> int:
     return root_of(id_map)[1] if gid is None else gid
 
 
-async def _make_devs(command: Command, opened: ExitStack) -> list[int]:
+def _prepare(
+    command: Command,
+    pipes: Pipes,
+    group: ControlGroup,
+    terminal: Terminal | None,
+    opened: ExitStack,
+) -> tuple[ContainerPlan, Words, list[int]]:
+    """The control group, and what the keeper is to do with which descriptors. Blocks.
+
+    All in one: what changes thread waits for it longer than most of this takes.
+    """
+    group.create()
+    if in_user_namespace():
+        command = lend_devices(command, opened)
+    plan, words = make_plan(command, pipes, group)
+    fds = [pipes.stdin, pipes.stdout, pipes.stderr, command.root_fd]
+    kept = pipes.kept
+    if terminal is not None:
+        fds[:3], kept = [terminal.slave] * 3, (terminal.master,)
+    if command.id_map is not None:
+        give_streams(command.id_map, plan, fds[:3])
+    fds += [fd for _, fd in joined_namespaces(command.namespaces)]
+    fds += [] if terminal is None else [terminal.devpts]
+    fds += _make_devs(command, opened)
+    fds += [mount.fd for mount in command.mounts]
+    joined = group.open_to_join()
+    for fd in joined:
+        opened.callback(os.close, fd)
+    fds += [*joined, *kept]
+    if len(fds) > MAX_FDS:
+        raise InvalidRequest(f"too many mounts: {len(command.mounts)}")
+    return plan, words, fds
+
+
+def _make_devs(command: Command, opened: ExitStack) -> list[int]:
     """The /dev that a container in a user namespace is given."""
     if command.id_map is None:
         return []
-    fd = await trio.to_thread.run_sync(make_mapped_dev, command.id_map, command.devices)
+    fd = make_mapped_dev(command.id_map, command.devices)
     opened.callback(os.close, fd)
     return [fd]
 
