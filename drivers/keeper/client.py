@@ -26,6 +26,7 @@ from drivers.keeper import launch, protocol
 from drivers.keeper.plan import HostPlan, Plan, Words, to_text
 
 END_S = 10.0  # the keeper kills and reaps what is left within this
+FORGET_S = 0.05  # from a known end to its forgetting, unless another message takes it along
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,8 @@ class Keeper:
         self._ends: dict[str, _Awaited] = {}
         self._sending = trio.Lock()
         self._lost = False
+        self._known: list[str] = []  # whose end is known, which the keeper has not been told yet
+        self._some_known = trio.Event()
 
     async def spawn(self, key: str, plan: Plan, words: Words, fds: list[int]) -> Spawned:
         """Execute the plan's command; returns once it has been executed, and `wait` must follow.
@@ -134,8 +137,8 @@ class Keeper:
         """How the first process of `key` ended; then it is forgotten."""
         end = await self._ends[key].wait()
         del self._ends[key]
-        with contextlib.suppress(OSError), trio.CancelScope(shield=True):
-            await self._send({"op": "forget", "key": key}, [])
+        self._known.append(key)
+        self._some_known.set()
         return Exit(
             status=end["status"], cpu_usec=end["cpu_usec"], max_rss_bytes=end["max_rss_bytes"]
         )
@@ -169,14 +172,28 @@ class Keeper:
         finally:
             del self._replies[number]
 
+    async def forget(self) -> None:
+        """The task that has the keeper forget what no request does; never ends by itself."""
+        while True:
+            await self._some_known.wait()
+            self._some_known = trio.Event()
+            await trio.sleep(FORGET_S)
+            if self._known:
+                with contextlib.suppress(OSError):  # the keeper is lost
+                    await self._send({"op": "forget"}, [])
+
     async def _send(self, message: dict[str, Any], fds: list[int]) -> None:
-        packet, sent, memfd = protocol.pack(message, fds)
-        try:
-            async with self._sending:
+        async with self._sending:
+            known = len(self._known)
+            if known:
+                message = {**message, "known": self._known}
+            packet, sent, memfd = protocol.pack(message, fds)
+            try:
                 await self._socket.sendmsg([packet], protocol.rights(sent))
-        finally:
-            if memfd is not None:
-                os.close(memfd)
+                del self._known[:known]
+            finally:
+                if memfd is not None:
+                    os.close(memfd)
 
     async def listen(self) -> None:
         """The task that hands on answers and ends; returns when the keeper is gone."""
@@ -243,10 +260,12 @@ async def open_keeper() -> AsyncIterator[Keeper]:
             async with trio.open_nursery() as nursery:
                 listening = trio.CancelScope(shield=True)
                 nursery.start_soon(_within, listening, keeper)
+                nursery.start_soon(keeper.forget)
                 try:
                     yield keeper
                 finally:
                     listening.cancel()
+                    nursery.cancel_scope.cancel()
         finally:
             sock.close()
             with trio.CancelScope(shield=True):  # bounded by END_S

@@ -101,6 +101,8 @@ class Keeper:
         if received is None:
             raise EOFError
         request, fds = received
+        for key in request.get("known", ()):
+            self._forget(self._by_key[key])
         match request["op"]:
             case "spawn":
                 self._spawn(request, fds)
@@ -114,8 +116,6 @@ class Keeper:
                     for c in self._by_key.values()
                 ]
                 self._answer(request["n"], {"containers": known})
-            case "forget":
-                self._forget(self._by_key[request["key"]])
 
     def _answer(
         self, number: int, result: dict[str, Any] | Failure, fds: list[int] | None = None
