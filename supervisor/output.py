@@ -7,7 +7,8 @@ import os
 
 import trio
 
-READ_BYTES = 1024 * 1024
+READ_BYTES = 1024 * 1024  # at a time, of who writes much
+_FIRST_BYTES = 64 * 1024  # of who writes little: memory for more is had from the kernel each time
 AFTER_END_BYTES = 4 * READ_BYTES  # no pipe holds more; beyond it somebody goes on writing
 
 
@@ -23,6 +24,7 @@ class Output:
         self.fd = fd
         self._waiting = trio.CancelScope()
         self._left: int | None = None  # bytes that are still read, once finished
+        self._size = _FIRST_BYTES
 
     def __enter__(self) -> Output:
         return self
@@ -41,7 +43,7 @@ class Output:
         await trio.lowlevel.checkpoint()
         while self._left is None or self._left > 0:
             try:
-                data = os.read(self.fd, READ_BYTES)
+                data = os.read(self.fd, self._size)
             except BlockingIOError:
                 if self._left is not None:
                     break
@@ -52,6 +54,10 @@ class Output:
                 if error.errno != errno.EIO:
                     raise
                 break  # a terminal that nobody has open any more
+            if len(data) == self._size:
+                self._size = READ_BYTES
+            elif len(data) < _FIRST_BYTES:
+                self._size = _FIRST_BYTES
             if self._left is not None:
                 self._left -= len(data)
             return data

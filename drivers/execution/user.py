@@ -81,8 +81,9 @@ def _entries(root_fd: int, path: str) -> Iterator[list[str]]:
     except OSError:
         return  # an image without such a file has no names
     try:
-        regular = stat.S_ISREG(os.fstat(fd).st_mode)
-        data = os.pread(fd, _FILE_BYTES, 0) if regular else b""
+        found = os.fstat(fd)
+        size = min(found.st_size, _FILE_BYTES) if stat.S_ISREG(found.st_mode) else 0
+        data = os.pread(fd, size, 0)
     finally:
         os.close(fd)
     text = data.decode(errors="surrogateescape")

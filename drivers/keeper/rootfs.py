@@ -132,22 +132,8 @@ def attach_mounts(
 
 def cover_paths(program: Program, root: Result, plan: ContainerPlan, dev: Argument) -> None:
     """Hide what the container must not see, and write-protect what it may only read."""
-    for path in plan.masked_paths:
-        program.step(f"mask {path}")
-        missing = Label()
-        place = _look_for(program, root, path, missing)
-        # our own /dev/null, by descriptor: the image's name cannot stand in its way
-        null = steps.clone_mount(program, dev, "null")
-        is_directory = Label()
-        program.call(
-            Call.MOVE_MOUNT, null, b"", place, b"",
-            m.MOVE_MOUNT_F_EMPTY_PATH | m.MOVE_MOUNT_T_EMPTY_PATH,
-            then=missing, unless=errno.EINVAL, otherwise=is_directory,
-        )  # fmt: skip
-        program.place(is_directory)
-        empty = steps.file_system(program, "tmpfs", steps.NO_FILES_READ_ONLY, {"mode": "755"})
-        steps.attach(program, empty, place)
-        program.place(missing)
+    if plan.masked_paths:
+        _mask_paths(program, root, plan.masked_paths, dev)
     for path in plan.readonly_paths:
         program.step(f"protect {path}")
         missing = Label()
@@ -155,6 +141,28 @@ def cover_paths(program: Program, root: Result, plan: ContainerPlan, dev: Argume
         cover = steps.clone_mount(program, place, recursive=True)
         steps.set_attributes(program, cover, set_=m.ATTR.RDONLY, recursive=True)
         steps.attach(program, cover, place)
+        program.place(missing)
+
+
+def _mask_paths(program: Program, root: Result, paths: list[str], dev: Argument) -> None:
+    program.step("make mask")
+    # one for all directories: a file system costs more to make and to end than a mount of it
+    empty = steps.file_system(program, "tmpfs", steps.NO_FILES_READ_ONLY, {"mode": "755"})
+    for path in paths:
+        program.step(f"mask {path}")
+        missing, is_directory, is_first = Label(), Label(), Label()
+        place = _look_for(program, root, path, missing)
+        # our own /dev/null, by descriptor: the image's name cannot stand in its way
+        null = steps.clone_mount(program, dev, "null")
+        steps.attach(
+            program, null, place, then=missing, unless=errno.EINVAL, otherwise=is_directory
+        )
+        program.place(is_directory)
+        # only what is attached can be copied before Linux 6.15
+        copy = steps.clone_mount(program, empty, unless=errno.EINVAL, otherwise=is_first)
+        steps.attach(program, copy, place, then=missing)
+        program.place(is_first)
+        steps.attach(program, empty, place)
         program.place(missing)
 
 

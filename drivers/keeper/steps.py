@@ -41,19 +41,37 @@ def _configure(
 
 
 def attach(
-    program: Program, mount: Argument, place: Argument, name: str = "", *, unless: int = 0
+    program: Program,
+    mount: Argument,
+    place: Argument,
+    name: str = "",
+    *,
+    then: Label | None = None,
+    unless: int = 0,
+    otherwise: Label | None = None,
 ) -> None:
     """Attach a detached mount at the descriptor `place`, or at the name below it."""
     flags = _MOVE if name else _MOVE | m.MOVE_MOUNT_T_EMPTY_PATH
-    program.call(Call.MOVE_MOUNT, mount, b"", place, name.encode(), flags, unless=unless)
+    program.call(
+        Call.MOVE_MOUNT, mount, b"", place, name.encode(), flags,
+        then=then, unless=unless, otherwise=otherwise,
+    )  # fmt: skip
 
 
 def clone_mount(
-    program: Program, at: Argument, name: str = "", *, recursive: bool = False
+    program: Program,
+    at: Argument,
+    name: str = "",
+    *,
+    recursive: bool = False,
+    unless: int = 0,
+    otherwise: Label | None = None,
 ) -> Result:
     """A detached copy of the mount at the descriptor `at`, or of what has a name below it."""
     flags = _CLONE | (0 if name else m.AT_EMPTY_PATH) | (m.AT_RECURSIVE if recursive else 0)
-    return program.call(Call.OPEN_TREE, at, name.encode(), flags)
+    return program.call(
+        Call.OPEN_TREE, at, name.encode(), flags, unless=unless, otherwise=otherwise
+    )
 
 
 def set_attributes(

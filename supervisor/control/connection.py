@@ -18,7 +18,8 @@ HEADER_S = 30.0  # for a request's head, once it has begun
 IDLE_S = 300.0
 BODY_S = 300.0  # without a byte of the body
 SKIPPED_BYTES = 64 * 1024 * 1024  # of a body that nobody wants; a client that sends more is cut off
-_READ_BYTES = 256 * 1024
+_HEAD_READ_BYTES = 16 * 1024
+_BODY_READ_BYTES = 256 * 1024
 
 
 class Disconnected(Exception):
@@ -41,7 +42,7 @@ class Connection:
         if self._h11.our_state is not h11.IDLE:
             return None
         with trio.move_on_after(HEADER_S if self._h11.trailing_data[0] else IDLE_S):
-            event = await self._next_event()
+            event = await self._next_event(_HEAD_READ_BYTES)
             if isinstance(event, h11.Request):
                 return self._request(event)
         return None
@@ -65,13 +66,13 @@ class Connection:
             event = await self._next_event()
         return bytes(event.data) if isinstance(event, h11.Data) else None
 
-    async def _next_event(self) -> object:
+    async def _next_event(self, read_bytes: int = _BODY_READ_BYTES) -> object:
         while True:
             event = self._h11.next_event()
             if event is not h11.NEED_DATA:
                 return event
             try:
-                self._h11.receive_data(await self._stream.receive_some(_READ_BYTES))
+                self._h11.receive_data(await self._stream.receive_some(read_bytes))
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 raise Disconnected from error
 
