@@ -43,7 +43,7 @@ class Output:
         await trio.lowlevel.checkpoint()
         while self._left is None or self._left > 0:
             try:
-                data = os.read(self.fd, self._size)
+                data = os.read(self.fd, min(self._size, self._left or READ_BYTES))
             except BlockingIOError:
                 if self._left is not None:
                     break

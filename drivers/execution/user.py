@@ -82,8 +82,8 @@ def _entries(root_fd: int, path: str) -> Iterator[list[str]]:
         return  # an image without such a file has no names
     try:
         found = os.fstat(fd)
-        size = min(found.st_size, _FILE_BYTES) if stat.S_ISREG(found.st_mode) else 0
-        data = os.pread(fd, size, 0)
+        size = min(found.st_size, _FILE_BYTES)
+        data = os.pread(fd, size, 0) if stat.S_ISREG(found.st_mode) else b""
     finally:
         os.close(fd)
     text = data.decode(errors="surrogateescape")

@@ -17,12 +17,14 @@ import trio
 from drivers.errors import ConfigError, CrecheError, leaves
 from supervisor import log
 from supervisor.control import auth, faults
-from supervisor.control.connection import Connection, Disconnected
+from supervisor.control.connection import SKIPPED_BYTES, Connection, Disconnected
 from supervisor.control.http import Answer, Request, Response
 from supervisor.control.router import API_VERSION, Router, version_text
 
 CONNECTIONS = 4096  # at a time; more wait in the socket's queue
 BACKLOG = 1024
+LINGER_S = 2.0  # for a client that has been refused to end its request
+LINGER_READ_BYTES = 64 * 1024
 
 # What the host is short of for a moment. Source: accept(2).
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -76,8 +78,7 @@ class Server:
             pass
         except* h11.RemoteProtocolError as group:
             log.debug("control.bad_http", peer=peer, error=leaves(group)[0])
-            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                await stream.send_all(_BAD_REQUEST)
+            await _refuse(stream)
         # What fails once the head is out can only be told by the end of the connection. As below,
         # it does not take the containers' supervisor away from everybody else.
         except* CrecheError as group:
@@ -120,6 +121,20 @@ _BAD_REQUEST = (
     b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n"
     b"Content-Length: 15\r\n\r\n400 Bad Request"
 )
+
+
+async def _refuse(stream: trio.SocketStream) -> None:
+    """Answer what is no HTTP, and read on for a while: who is still sending would else not see it.
+
+    Source: unix(7); closing with something unread in the queue resets the connection.
+    """
+    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        with trio.move_on_after(LINGER_S):
+            await stream.send_all(_BAD_REQUEST)
+            await stream.send_eof()
+            left = SKIPPED_BYTES
+            while left > 0 and (data := await stream.receive_some(LINGER_READ_BYTES)):
+                left -= len(data)
 
 
 def error_response(error: CrecheError) -> Response:
