@@ -6,7 +6,12 @@ import os
 import time
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# a machine that is busy, or emulated, is no reason to fail
+hypothesis.settings.register_profile("creche", deadline=None)
+hypothesis.settings.load_profile("creche")
 
 _SETTLE_S = 10.0  # this machine's PID 1 may reap late
 
