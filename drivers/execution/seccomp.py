@@ -13,6 +13,7 @@ from typing import Final
 from drivers.errors import InvalidRequest, Unsupported
 from drivers.execution.seccomp_bpf import INSTRUCTION, answer_newer, refuse_hidden
 from drivers.execution.seccomp_profile import Host, Resolved, parse_profile, resolve
+from drivers.execution.seccomp_slim import slim
 from drivers.kernel import seccomp as k
 
 DEFAULT: Final = "default"
@@ -104,6 +105,7 @@ def _compile(resolved: Resolved) -> bytes:
     except OSError as error:
         raise _wrong(f"{error.filename}: {(error.strerror or 'refused').lower()}") from error
     program = refuse_hidden(resolved, tokens) + answer_newer(resolved, tokens) + program
+    program = slim(program, tokens)
     if len(program) > _MAX_INSTRUCTIONS * INSTRUCTION.size:
         raise _wrong("it has too many rules for the kernel")
     return program
