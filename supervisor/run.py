@@ -80,8 +80,7 @@ async def run_once(
         userns_fd = await _user_namespace(spec, held)
         get, put = _root_of(spec, drivers.storage, userns_fd)
         root_fd = await hold_in(held, f"root of {spec.name}", get, put)
-        # kept no longer than the start takes: whose end closes the last descriptor of a mount
-        # waits for the kernel to take it apart, and that should be the container
+        # kept no longer than the start takes: the container has them
         until_start = held.enter_context(ExitStack())
         until_start.callback(os.close, root_fd)
         endpoint = await hold_in(

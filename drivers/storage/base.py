@@ -48,15 +48,15 @@ class ProtoDriver(Protocol):
     def get(self, key: str, userns_fd: int | None = None) -> int:
         """A detached mount of the file system: a file descriptor, nothing attached anywhere.
 
-        The caller owns the descriptor and pairs each `get` with one `put`; closing the
-        descriptor frees the mount. With `userns_fd` owners are seen, and new files owned,
+        The caller owns the descriptor and pairs each `get` with one `put`, after which closing
+        the descriptor frees the mount. With `userns_fd` owners are seen, and new files owned,
         through that user namespace's maps, while on disk they stay as they are: raises
         IncompatibleFilesystem where that cannot be.
         """
         ...
 
     def put(self, key: str) -> None:
-        """The caller has closed what `get` gave. Does not block."""
+        """The caller has closed what `get` gave, and nothing uses it. Does not block."""
         ...
 
     def exists(self, key: str) -> bool:

@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -42,6 +43,9 @@ class OverlayStorage(LayoutStorage):
         super().__init__(layout)
         self._mount = mount_overlay
         self._diffs: dict[str, list[str]] = {}  # the lower directories of a key, once looked up
+        self._held: dict[str, list[int]] = {}  # descriptors of mounts, until `put`
+        self._ending = ThreadPoolExecutor(1, "overlay-end")
+        self._ended: dict[str, Future[None]] = {}  # of the newest mount of a key
 
     def create(self, key: str, parent: str | None) -> None:
         with self._layout.making(key, parent) as directory:
@@ -51,11 +55,13 @@ class OverlayStorage(LayoutStorage):
             (directory / "work").mkdir(mode=0o700)
 
     def remove(self, key: str) -> None:
-        self._diffs.pop(key, None)
         super().remove(key)
+        for known in (self._diffs, self._held, self._ended):
+            known.pop(key, None)
 
     def get(self, key: str, userns_fd: int | None = None) -> int:
         path = self._layout.path(key)
+        self._await_end(key)
         lower = self._lower(key)
         mount = partial(self._mount, lower, str(path / "diff"), str(path / "work"))
         try:
@@ -72,8 +78,30 @@ class OverlayStorage(LayoutStorage):
                     "choose --userns host, or the storage driver vfs"
                 ) from error
             raise from_os_error(error, f"mount layer {key}") from error
+        try:
+            # whoever lets go of an overlay last waits until the kernel has written the whole file
+            # system below to its disk: that is to be no container's end
+            self._held.setdefault(key, []).append(os.dup(fd))
+        except OSError as error:
+            os.close(fd)
+            raise from_os_error(error, f"mount layer {key}") from error
         self._layout.count_mount(key)
         return fd
+
+    def put(self, key: str) -> None:
+        super().put(key)
+        held = self._held.get(key)
+        if held:
+            self._ended[key] = self._ending.submit(os.close, held.pop())
+
+    def _await_end(self, key: str) -> None:
+        """Wait for the last mount's: two at a time of the same directories are not defined."""
+        ended = self._ended.pop(key, None)
+        if ended is not None:
+            ended.result()
+
+    def cleanup(self) -> None:
+        self._ending.shutdown()
 
     def _lower(self, key: str) -> list[str]:
         """The parents' diffs, nearest first."""

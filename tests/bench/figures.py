@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PARALLEL = 50
 _PARALLEL = f"{PARALLEL} starts at once"
@@ -42,6 +42,21 @@ def median_figure(subject: str, what: str, seconds: Sequence[float]) -> Figure:
         unit="ms",
         spread=(upper - lower) / 2 * 1e3,
     )
+
+
+def merged(figures: Iterable[Figure]) -> list[Figure]:
+    """One figure for each thing that was measured, in the first one's place: the median."""
+    groups: dict[tuple[str, str], list[Figure]] = {}
+    for figure in figures:
+        groups.setdefault((figure.subject, figure.what), []).append(figure)
+    return [
+        replace(
+            group[0],
+            value=statistics.median(figure.value for figure in group),
+            spread=statistics.median(figure.spread for figure in group),
+        )
+        for group in groups.values()
+    ]
 
 
 Lookup = Callable[[str, str], float]

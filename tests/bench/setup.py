@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,9 +32,7 @@ class Setup:
 
     def below(self, name: str) -> Path:
         """A new directory for one subject."""
-        path = self.directory / name
-        path.mkdir(parents=True)
-        return path
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.directory))
 
     def timed(self, act: Callable[[], object], runs: int) -> list[float]:
         """Seconds of each run, after some that do not count."""
