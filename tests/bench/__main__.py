@@ -10,16 +10,13 @@ import dataclasses
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from tests.bench import daemons, native, runtimes, trace
 from tests.bench.figures import Figure, merged, table, verdicts
-from tests.bench.setup import Missing, Setup
+from tests.bench.setup import Missing, Setup, own_disk
 from tests.rootfs import make_busybox_root
 
 Measure = Callable[[Setup], list[Figure]]
@@ -73,14 +70,11 @@ def main() -> None:
     args = _parse()
     if os.geteuid() != 0:
         sys.exit("bench: needs root")
-    directory = Path(tempfile.mkdtemp(prefix="creche-bench-"))
-    try:
+    with own_disk() as directory:
         root = make_busybox_root(directory / "root")
         subprocess.run(["tar", "-C", root, "-cf", directory / "root.tar", "."], check=True)
         setup = Setup(directory=directory, root=root, runs=args.runs)
         figures = _measure(args.only or [*IN_TURNS, *ONCE], setup)
-    finally:
-        shutil.rmtree(directory)
     judged = verdicts(figures)
     if args.json:
         values = {"figures": figures, "verdicts": judged}

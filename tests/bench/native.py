@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,6 +19,7 @@ from tests.bench.figures import Figure, median_figure
 from tests.bench.setup import WARM_UP, Setup, need, times_in_private_mounts
 
 _BASE, _KEY = "base", "bench"
+_KEYS = [f"bench-{number}" for number in range(8)]  # of containers that start one after the other
 
 
 def native(setup: Setup) -> list[Figure]:
@@ -33,7 +35,8 @@ async def _measure(setup: Setup) -> list[Figure]:
     await _fill(storage, setup)
     async with open_keeper() as keeper:
         driver = registry.load("execution", "native")(keeper, f"/creche-bench-{os.getpid()}")
-        starts = await _repeat(partial(_run_once, driver, storage), setup.runs)
+        keys = itertools.cycle(_KEYS)
+        starts = await _repeat(lambda: _run_once(driver, storage, next(keys)), setup.runs)
         found = [median_figure("native", "start", starts)]
         async with _sleeping(driver, storage) as pid:
             execs = await _repeat(partial(_exec_once, driver), setup.runs)
@@ -83,26 +86,27 @@ async def _exec_once(driver: ExecutionDriver) -> None:
 
 
 async def _fill(storage: StorageDriver, setup: Setup) -> None:
-    """A layer with the root's files, and an empty one over it."""
+    """A layer with the root's files, and empty ones over it."""
     archive = setup.directory / "root.tar"
     with archive.open("rb") as layer:
         await trio.to_thread.run_sync(storage.apply_diff, _BASE, None, layer)
-    await trio.to_thread.run_sync(storage.create, _KEY, _BASE)
+    for key in (_KEY, *_KEYS):
+        await trio.to_thread.run_sync(storage.create, key, _BASE)
 
 
-async def _run_once(driver: ExecutionDriver, storage: StorageDriver) -> None:
-    root_fd = await trio.to_thread.run_sync(storage.get, _KEY)
+async def _run_once(driver: ExecutionDriver, storage: StorageDriver, key: str) -> None:
+    root_fd = await trio.to_thread.run_sync(storage.get, key)
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     try:
         command = Command(
-            key=_KEY, root_fd=root_fd, argv=("/bin/true",), env=("PATH=/bin",), hostname="bench"
+            key=key, root_fd=root_fd, argv=("/bin/true",), env=("PATH=/bin",), hostname="bench"
         )
         pipes = Pipes(stdin=null, stdout=null, stderr=null)
         status = await driver.run(command, pipes, task_status=_ClosingRoot(root_fd))
         assert status.code == 0, status
     finally:
         os.close(null)
-        storage.put(_KEY)
+        storage.put(key)
 
 
 class _ClosingRoot(trio.TaskStatus[Started]):
