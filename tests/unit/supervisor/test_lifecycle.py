@@ -326,6 +326,23 @@ async def test_a_new_daemon_takes_up_what_the_old_one_stored(
         await world.manager.stop("aa")
 
 
+@pytest.mark.parametrize("has_layer", [True, False])
+async def test_a_removal_that_was_cut_off_is_done_by_the_next_daemon(
+    has_layer: bool, tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    async with open_world(tmp_path, {}) as world:
+        container = await world.make("aa", *FOREVER)
+    if has_layer:
+        world.manager.drivers.storage.create(container.id, None)
+    container.directory.rename(container.directory.with_name(f".{container.id}"))
+    async with open_world(tmp_path, {}) as world:
+        await world.manager.restore()
+        assert world.manager.all() == []
+        assert world.manager.drivers.storage.keys() == []
+        assert world.store.load() == []
+    assert list((tmp_path / "containers").iterdir()) == []
+
+
 def test_what_was_up_or_being_removed_when_the_daemon_died_is_known_to_the_next() -> None:
     up = after_restart(Record(state=State.RUNNING, pid=7))
     assert (up.state, up.pid, up.exit_code) == (State.EXITED, 0, 255)
