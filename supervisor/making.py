@@ -13,10 +13,12 @@ import trio
 
 from drivers.errors import InUse, InvalidRequest, NotFound, from_os_error
 from drivers.storage.base import StorageDriver
+from drivers.threads import in_thread_or_here
 from supervisor import log
 from supervisor.checks import check_values
 from supervisor.command import check_mounts, write_etc_files
 from supervisor.container import Container
+from supervisor.hold import release
 from supervisor.images.store import Image, ImageStore
 from supervisor.isolation import check_here
 from supervisor.isolation import check_values as check_isolation
@@ -93,8 +95,7 @@ async def make(
             await storage.create(spec.id, top_layer)
         await store.save(spec, container.record)
     except BaseException:
-        with trio.CancelScope(shield=True):
-            await unmake(container, storage, store)
+        await release(f"files of {container.name}", partial(unmake, container, storage, store))
         raise
 
 
@@ -107,8 +108,17 @@ async def unmake(container: Container, storage: StorageDriver, store: Store) -> 
     """The reverse of `make`; the row goes last, for writing it needs the room freed here."""
     with contextlib.suppress(NotFound):
         await storage.remove(container.id)
-    await trio.to_thread.run_sync(partial(shutil.rmtree, container.directory, True))
+    await in_thread_or_here(_remove_directory, container.directory)
     await store.delete(container.id)
+
+
+def _remove_directory(directory: Path) -> None:
+    try:
+        shutil.rmtree(directory)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise from_os_error(error, f"remove {directory}") from error
 
 
 async def clean_debris(

@@ -16,7 +16,14 @@ from pathlib import Path
 import msgspec
 import trio
 
-from drivers.errors import Conflict, CrecheError, NotModified, NotRunning
+from drivers.errors import (
+    HOST_ERRORS,
+    Conflict,
+    CrecheError,
+    NotModified,
+    NotRunning,
+    reported,
+)
 from drivers.execution.base import Info, WindowSize
 from drivers.execution.resources import Usage
 from drivers.log.base import Entry, ReadQuery
@@ -149,13 +156,23 @@ class Manager:
             container.move(State.REMOVING)
         try:
             await making.unmake(container, self.drivers.storage, self._store)
-        except CrecheError as error:
+        except (CrecheError, *HOST_ERRORS) as error:
             container.move(State.DEAD, error=str(error))
             raise
         self.containers.drop(container)
         self._user_maps.give_back(container.id)
         container.gone()
         container.announce("destroy")
+
+    async def _try_remove(self, container: Container) -> None:
+        """Remove a container that nobody has asked to remove just now; a failure is logged."""
+        try:
+            await self._remove(container, force=False)
+        except* Conflict:
+            pass  # it is up again, or somebody else removes it
+        except* (CrecheError, *HOST_ERRORS) as group:
+            for error in reported(group, f"remove container {container.name}"):
+                log.error("container.not_removed", name=container.name, error=error)
 
     async def rename(self, ref: str, name: str) -> None:
         """Give a container another name. Raises AlreadyExists, InvalidRequest."""
@@ -218,8 +235,7 @@ class Manager:
             container, self.drivers, self._requirements, open_logs, self.containers.neighbour
         )
         if container.spec.auto_remove:
-            with contextlib.suppress(Conflict):
-                await self._remove(container, force=False)
+            await self._try_remove(container)
 
     async def _requirements(self, container: Container) -> None:
         """Have everything ready that the container requires, started if need be."""
@@ -282,8 +298,12 @@ class Manager:
     async def _stop_for_now(self, container: Container) -> None:
         for dependent in self.containers.that_require(container):
             await dependent.at_rest()
-        if container.is_up:
+        if not container.is_up:
+            return
+        try:
             await lifecycle.end(container, self.drivers, state=State.EXITED)
+        except CrecheError as error:  # the others are to be stopped all the same
+            log.error("container.not_stopped", name=container.name, error=error)
 
     # -- while it runs
 
@@ -381,7 +401,7 @@ class Manager:
         await making.clean_debris(known, self._directory, self.drivers, self.images)
         for container in self.all():
             if container.record.state is State.DEAD:  # its removal was interrupted
-                await self._remove(container, force=False)
+                await self._try_remove(container)
 
     def start_by_themselves(self, containers: Iterable[Container]) -> None:
         """Start those of them that run without being asked, as restart policies and units say."""

@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from drivers.errors import CorruptData, NoSpace
+from drivers.threads import in_thread_or_here
 from supervisor import log
 from supervisor.spec import ContainerSpec
 from supervisor.states import Record
@@ -56,7 +57,7 @@ class Store:
         """Store a container now."""
         self._changed.pop(spec.id, None)
         rows = [_row(spec, record)]
-        await trio.to_thread.run_sync(self._write, rows, limiter=self._one_at_a_time)
+        await in_thread_or_here(self._write, rows, limiter=self._one_at_a_time)
 
     def save_soon(self, spec: ContainerSpec, record: Record) -> None:
         """Store a change with the next run of the writer."""
@@ -66,7 +67,7 @@ class Store:
     async def delete(self, container_id: str) -> None:
         """Forget a container now."""
         self._changed.pop(container_id, None)
-        await trio.to_thread.run_sync(self._delete, container_id, limiter=self._one_at_a_time)
+        await in_thread_or_here(self._delete, container_id, limiter=self._one_at_a_time)
 
     async def write_changes(self) -> None:
         """The writer task: never ends."""
@@ -74,7 +75,7 @@ class Store:
             await self._work.wait()
             self._work = trio.Event()
             try:
-                await trio.to_thread.run_sync(self._write_changed, limiter=self._one_at_a_time)
+                await in_thread_or_here(self._write_changed, limiter=self._one_at_a_time)
             except NoSpace as error:
                 log.error("store.full", error=error)
                 await trio.sleep(RETRY_S)  # room on a disk announces itself by no descriptor

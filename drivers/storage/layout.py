@@ -14,6 +14,7 @@ from pathlib import Path
 import trio
 
 from drivers.errors import AlreadyExists, InUse, InvalidRequest, NotFound, from_os_error
+from drivers.threads import in_thread_or_here
 
 _KEY = re.compile(r"[a-z0-9-]{1,128}")
 _PARENT = "parent"  # a file that holds the parent's key
@@ -126,7 +127,7 @@ class LayoutStorage:
         self._layout.count_unmount(key)
 
     async def remove(self, key: str) -> None:
-        await trio.to_thread.run_sync(self._layout.remove, key)
+        await in_thread_or_here(self._layout.remove, key)
 
     async def exists(self, key: str) -> bool:
         return await trio.to_thread.run_sync(self._layout.exists, key)

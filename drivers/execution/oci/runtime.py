@@ -16,6 +16,7 @@ from drivers.errors import DriverError, Unsupported, from_os_error
 from drivers.execution.checks import RLIMITS
 from drivers.execution.oci.bundle import Bundle, Job
 from drivers.execution.oci.failures import explain, last_message
+from drivers.threads import in_thread_or_here
 
 _SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": _SEARCH}  # nothing of the daemon's: it may hold secrets
@@ -62,7 +63,7 @@ class Runtime:
         # what it leaves in spite of that is removed, or reported, with the control group
         with contextlib.suppress(DriverError):
             await self._call(Path(os.devnull), "delete", "--force", key)
-        await trio.to_thread.run_sync(shutil.rmtree, state, True)
+        await in_thread_or_here(shutil.rmtree, state, True)
 
     def known(self) -> list[str]:
         """The containers that the runtime has a state of; blocking."""
