@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Sequence
 
 from drivers.errors import Conflict
+from drivers.kernel.descriptors import check_room
 from drivers.log.base import Entry, LogContext, LogDriver, ReadableLogDriver, ReadQuery
 from supervisor.container import Container
 from supervisor.logs import container_logs
@@ -30,6 +31,7 @@ async def read_logs(
 
     Raises Conflict if none of the container's drivers can be read.
     """
+    check_room()
     if container.logs is not None:
         async with _readable(container.logs.drivers).read(query) as entries:
             yield entries

@@ -124,9 +124,12 @@ class ControlGroup:
         with trio.move_on_after(REMOVE_S):
             delay_s = _FIRST_DELAY_S
             while not self._at.remove():
-                self.kill()
-                # hardly ever: all processes end with the first one's pid namespace
-                await self._until_emptier(delay_s)
+                try:
+                    self.kill()
+                    # hardly ever: all processes end with the first one's pid namespace
+                    await self._until_emptier(delay_s)
+                except OSError:  # no descriptor is left, for a moment
+                    await trio.sleep(delay_s)
                 delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
             return
         pids = self.pids()
@@ -213,9 +216,15 @@ class ControlGroup:
         return usage if usage.pids else replace(usage, pids=self._at.count_tasks())
 
     def oom_kills(self) -> int:
-        """How many processes the kernel has killed because the group's memory was used up."""
+        """How many processes the kernel has killed because the group's memory was used up.
+
+        0 if it cannot be read: it is asked for at the end, whose exit code is not to be lost.
+        """
         file = "memory.events" if self.version == 2 else "memory.oom_control"
-        return fields(self._at.read("memory", file)).get("oom_kill", 0)
+        try:
+            return fields(self._at.read("memory", file)).get("oom_kill", 0)
+        except OSError:
+            return 0
 
     async def watch_oom(self, tell: Callable[[], None]) -> None:
         """Call `tell` whenever memory is used up, until the group is gone.
