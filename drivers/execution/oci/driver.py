@@ -276,7 +276,7 @@ class OciExecution:
     async def stats(self, key: str) -> Usage:
         live = self._of(key)
         own_network = live.command.namespaces.network != "host"
-        networks = network_usage(live.pid) if own_network else ()
+        networks = network_usage(live.pid, live.pidfd) if own_network else ()
         return dataclasses.replace(live.group.usage(), networks=networks)
 
     async def watch_oom(self, key: str, tell: Callable[[], None]) -> None:
