@@ -31,6 +31,7 @@ __all__ = ["ControlGroup", "Hierarchy", "detect", "leftovers", "remove_parent"]
 REMOVE_S = 10.0
 _FIRST_DELAY_S = 0.001
 _LONGEST_DELAY_S = 0.1
+_HELD_PIDFDS = 32  # at a time
 
 # v1: each costs a directory made, joined and removed, so only what is of use to every container:
 # to stop and find its processes, and to count what it uses. Limits that need more join more.
@@ -165,13 +166,25 @@ class ControlGroup:
         try:
             killed: set[int] = set()
             while new := self._at.pids() - killed:  # forked before their parent was frozen
-                for pid in new:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+                pids = sorted(new)
+                for at in range(0, len(pids), _HELD_PIDFDS):
+                    self._kill_members(pids[at : at + _HELD_PIDFDS])
                 killed |= new
         finally:
             if directory is not None:
                 freezer.thaw_below(directory)
+
+    def _kill_members(self, pids: Sequence[int]) -> None:
+        """Kill those that still are in the group: a number may have become somebody else's."""
+        with contextlib.ExitStack() as opened:
+            held: dict[int, int] = {}
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    held[pid] = os.pidfd_open(pid)
+                    opened.callback(os.close, held[pid])
+            for pid in held.keys() & self._at.pids():
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(held[pid], signal.SIGKILL)
 
     async def freeze(self) -> None:
         """Stop every process where it is. Raises DriverError if some do not, and all go on."""

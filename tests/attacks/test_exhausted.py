@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from drivers.execution.base import Pipes, Process
 from drivers.execution.resources import Limits
 from tests.native import Box, is_dead, open_box
 from tests.shortage import at_most_descriptors, limited, open_descriptors
+from tests.system.conftest import running_daemon
 from tests.system.daemon import PATIENCE_S, Daemon
 from tests.system.wire import Connection, ask
 
@@ -210,6 +213,31 @@ def test_a_keeper_that_is_out_of_memory_takes_no_container_along_in_silence(
     assert daemon.stop() == 0
     daemon.start()
     daemon.docker("start", "counts", check=True)
+
+
+@pytest.fixture
+def creched_without_inotify(busybox: Path) -> Iterator[Daemon]:
+    yield from running_daemon(
+        busybox, prefix=[sys.executable, "-m", "tests.attacks.without_inotify"]
+    )
+
+
+def test_nothing_waits_for_an_inotify_instance(creched_without_inotify: Daemon) -> None:
+    """ATTACKS 43: a user has 128 of them for all his programs."""
+    daemon = creched_without_inotify
+    no_instance = "import ctypes; raise SystemExit(ctypes.CDLL(None).inotify_init1(0) == -1)"
+    program = [*daemon.prefix, sys.executable, "-c", no_instance]
+    assert subprocess.run(program, check=False).returncode == 1
+    hungry = "tail /dev/zero; echo lives; read _"
+    run = ("run", "-di", "--name", "aa", "-m", "16m")
+    daemon.docker(*run, "busybox", "sh", "-c", hungry, check=True)
+    follows = daemon.docker_begun("logs", "-f", "aa")
+    _until(lambda: _state(daemon, "aa")["OOMKilled"])
+    for verb in ("pause", "unpause", "restart"):
+        daemon.docker(verb, *(("-t", "0") if verb == "restart" else ()), "aa", check=True)
+    daemon.docker("exec", "aa", "true", check=True)
+    daemon.docker("rm", "-f", "aa", check=True)
+    assert "lives" in follows.communicate(timeout=PATIENCE_S)[0]
 
 
 async def test_a_keeper_without_descriptors_refuses_and_keeps_what_it_has(tmp_path: Path) -> None:

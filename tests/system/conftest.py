@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -49,6 +49,7 @@ def running_daemon(
     root_size: str = "",
     root_filesystem: str = "",
     configure: Callable[[Path], list[str]] = lambda _: [],
+    prefix: Sequence[str] = (),
 ) -> Iterator[Daemon]:
     """Start one; after its end nothing of it may be left on the host.
 
@@ -62,6 +63,7 @@ def running_daemon(
         root_size=root_size,
         root_filesystem=root_filesystem,
         options=configure(directory),
+        prefix=list(prefix),
     )
     host = Host(daemon.cgroup_parent, directory)
     shutil.copy(image, daemon.image)
