@@ -93,7 +93,8 @@ class ImageStore:
         """Read what is stored."""
         self._names = await trio.to_thread.run_sync(self._read_names)
         for raw in await trio.to_thread.run_sync(self._read_configs):
-            await self._take_up(raw)
+            image = await self._describe(raw)
+            self._images[image.id] = image
 
     def images(self) -> list[Image]:
         """Every image, newest first."""
@@ -166,9 +167,9 @@ class ImageStore:
             parent: str | None = None
             for key, diff_id, name in zip(chain_ids(diff_ids), diff_ids, found.layers, strict=True):
                 if not await self._storage.exists(key):
+                    made.append(key)  # it may be there though `_apply` is cancelled
                     with archives.unpacked(archive.open(name)) as layer:
                         await self._apply(key, parent, layer, diff_id)
-                    made.append(key)
                 parent = key
             return await self._keep(found.config)
         except BaseException:
@@ -257,22 +258,30 @@ class ImageStore:
                     continue  # a container of a name that is gone may still have it
 
     async def _keep(self, raw: bytes) -> Image:
-        """Store a configuration whose layers are there."""
-        await trio.to_thread.run_sync(
-            write_whole, self._configs / digest_of(raw).removeprefix("sha256:"), raw
-        )
-        return await self._take_up(raw)
+        """Store a configuration whose layers are there.
 
-    async def _take_up(self, raw: bytes) -> Image:
+        Nothing can be cancelled after it is written: whoever is, removes the layers, and a
+        configuration without them is taken for damage at the next start.
+        """
+        image = await self._describe(raw)
+        file = self._configs / image.id.removeprefix("sha256:")
+        try:
+            await trio.to_thread.run_sync(write_whole, file, raw)
+        except CrecheError:
+            if image.id not in self._images:
+                file.unlink(missing_ok=True)
+            raise
+        self._images[image.id] = image
+        return image
+
+    async def _describe(self, raw: bytes) -> Image:
         parsed = configs.decode(raw)
         keys = chain_ids(parsed.rootfs.diff_ids)
         sizes = [
             await self._storage.diff_size(key, parent)
             for key, parent in zip(keys, [None, *keys], strict=False)
         ]
-        image = Image(id=digest_of(raw), parsed=parsed, raw=raw, layer_bytes=tuple(sizes))
-        self._images[image.id] = image
-        return image
+        return Image(id=digest_of(raw), parsed=parsed, raw=raw, layer_bytes=tuple(sizes))
 
     async def _set_names(self, names: dict[Reference, str]) -> None:
         await self._write_names(self._names | {n.tagged: i for n, i in names.items()})
