@@ -19,7 +19,8 @@ from supervisor.checks import check_values
 from supervisor.command import check_mounts, write_etc_files
 from supervisor.container import Container
 from supervisor.hold import release
-from supervisor.images.store import Image, ImageStore
+from supervisor.images.image import Image
+from supervisor.images.store import ImageStore
 from supervisor.isolation import check_here
 from supervisor.isolation import check_values as check_isolation
 from supervisor.limits import check_on_host, host_processors

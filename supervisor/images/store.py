@@ -11,11 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import time
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import msgspec
 import trio
@@ -25,40 +23,11 @@ from drivers.storage.base import StorageDriver
 from supervisor.images import archive as archives
 from supervisor.images import config as configs
 from supervisor.images.archive import ArchivedImage, HashedReader, digest_of
-from supervisor.images.config import ContainerConfig, ImageConfig
+from supervisor.images.config import ContainerConfig
+from supervisor.images.image import Image, chain_ids, new_config
 from supervisor.images.reference import Reference, parse
 
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})")
-
-
-class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """An image that is complete on this host."""
-
-    id: str  # sha256:...
-    parsed: ImageConfig
-    raw: bytes
-    layer_bytes: tuple[int, ...]  # of each layer alone, lowest first
-    names: tuple[str, ...] = ()  # "busybox:latest", sorted
-
-    @property
-    def size_bytes(self) -> int:
-        """Of all layers."""
-        return sum(self.layer_bytes)
-
-    @property
-    def config(self) -> ContainerConfig:
-        """What containers inherit."""
-        return self.parsed.config or ContainerConfig()
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The storage keys of its layers, lowest first."""
-        return tuple(chain_ids(self.parsed.rootfs.diff_ids))
-
-    @property
-    def top_layer(self) -> str | None:
-        """The storage key that a container's own layer is made over."""
-        return self.layers[-1] if self.layers else None
 
 
 class Removed(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,16 +35,6 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
 
     untagged: str | msgspec.UnsetType = msgspec.field(name="Untagged", default=msgspec.UNSET)
     deleted: str | msgspec.UnsetType = msgspec.field(name="Deleted", default=msgspec.UNSET)
-
-
-def chain_ids(diff_ids: Iterable[str]) -> list[str]:
-    """The chain ids, without algorithm. Source: the OCI image specification, config.md."""
-    chain = ""
-    found: list[str] = []
-    for diff_id in diff_ids:
-        chain = digest_of(f"{chain} {diff_id}".encode()) if chain else diff_id
-        found.append(chain.removeprefix("sha256:"))
-    return found
 
 
 class ImageStore:
@@ -202,7 +161,7 @@ class ImageStore:
                 if made:
                     with archives.unpacked(file) as plain:
                         await self._apply(key, None, plain, diff_id)
-                image = await self._keep(_new_config(diff_id, message, config))
+                image = await self._keep(new_config(diff_id, message, config))
             except BaseException:
                 if made:
                     await self._remove_layers([key])
@@ -339,21 +298,6 @@ def write_whole(path: Path, data: bytes) -> None:
         os.close(directory)
     except OSError as error:
         raise from_os_error(error, f"write {path}") from error
-
-
-def _new_config(diff_id: str, message: str, config: ContainerConfig) -> bytes:
-    created = datetime.fromtimestamp(time.time(), UTC).isoformat().replace("+00:00", "Z")
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
-    content: dict[str, Any] = {
-        "architecture": machine,
-        "os": "linux",
-        "created": created,
-        "comment": message,
-        "config": msgspec.to_builtins(config),
-        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-        "history": [{"created": created, "comment": message}],
-    }
-    return msgspec.json.encode(content)
 
 
 def _tagged(ref: str) -> str:
