@@ -164,16 +164,11 @@ class RotatingFile:
             self._rename(self._debris, f"{plain}.gz")
             os.unlink(plain, dir_fd=self._directory)
 
-    def oldest_generation(self) -> int:
+    def oldest_generation(self, directory: int) -> int:
         """The oldest that there is a file of; negative ones were written before the opening."""
-        return self.generation - max(
-            (age for age in range(self._max_files) if self._exists(age)), default=0
-        )
-
-    def _exists(self, age: int) -> bool:
-        names = set(os.listdir(self._directory))
-        base = self._name if age == 0 else f"{self._name}.{age}"
-        return base in names or f"{base}.gz" in names
+        names = {name.removesuffix(".gz") for name in os.listdir(directory)}
+        ages = [age for age in range(1, self._max_files) if f"{self._name}.{age}" in names]
+        return self.generation - max(ages, default=0)
 
     def hold_directory(self) -> int:
         """A descriptor of the directory, for reading on after `close`; the caller's to close."""
@@ -201,4 +196,4 @@ class RotatingFile:
         if self._fd >= 0:
             os.close(self._fd)
             os.close(self._directory)
-            self._fd = -1
+            self._fd = self._directory = -1

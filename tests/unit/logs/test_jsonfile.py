@@ -140,7 +140,7 @@ def test_rotation_at_any_size_loses_nothing(tmp_path: Path, sizes: list[int]) ->
         written += lines
     held = file.hold_directory()
     back = b""
-    for generation in range(file.oldest_generation(), file.generation + 1):
+    for generation in range(file.oldest_generation(held), file.generation + 1):
         opened = file.open_generation(generation, held)
         assert opened is not None
         with opened:
