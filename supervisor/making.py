@@ -11,7 +11,15 @@ from pathlib import Path
 import msgspec
 import trio
 
-from drivers.errors import InUse, InvalidRequest, NotFound, from_os_error
+from drivers.errors import (
+    CrecheError,
+    DriverError,
+    InUse,
+    InvalidRequest,
+    NotFound,
+    from_os_error,
+)
+from drivers.execution.base import ExecutionDriver
 from drivers.storage.base import StorageDriver
 from drivers.threads import in_thread_or_here
 from supervisor import log
@@ -127,12 +135,13 @@ async def clean_debris(
 ) -> None:
     """Remove what is there of containers that are not `known`: a daemon was killed.
 
-    Processes and control groups of the known ones go too: none runs at the daemon's start.
+    Processes and control groups of the known ones go too: none runs at the daemon's start. What
+    cannot be removed is logged: it must not cost anybody the others.
     """
-    for driver in drivers.execution.values():
-        for key in await driver.leftovers():
-            log.warning("restore.cleaned", key=key)
-            await driver.clean(key)
+    async with trio.open_nursery() as nursery:
+        for driver in drivers.execution.values():
+            for key in await driver.leftovers():
+                nursery.start_soon(_clean, driver, key)
     unknown = set(await drivers.storage.keys()) - known - images.layers()
     while unknown:  # children before their parents
         removed = [key for key in unknown if await _try_remove(key, drivers.storage)]
@@ -142,10 +151,22 @@ async def clean_debris(
     await trio.to_thread.run_sync(_keep_only, directory, known)
 
 
+async def _clean(driver: ExecutionDriver, key: str) -> None:
+    try:
+        await driver.clean(key)
+    except CrecheError as error:
+        log.error("restore.not_cleaned", key=key, error=error)
+    else:
+        log.warning("restore.cleaned", key=key)
+
+
 async def _try_remove(key: str, storage: StorageDriver) -> bool:
     try:
         await storage.remove(key)
     except InUse:
+        return False
+    except DriverError as error:
+        log.error("restore.not_removed", key=key, error=error)
         return False
     return True
 

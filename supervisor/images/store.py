@@ -12,6 +12,7 @@ import contextlib
 import os
 import re
 from collections.abc import Collection, Iterable
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -20,6 +21,7 @@ import trio
 
 from drivers.errors import Conflict, CorruptData, CrecheError, InUse, NotFound, from_os_error
 from drivers.storage.base import StorageDriver
+from supervisor.hold import release
 from supervisor.images import archive as archives
 from supervisor.images import config as configs
 from supervisor.images.archive import ArchivedImage, HashedReader, digest_of
@@ -132,7 +134,7 @@ class ImageStore:
                 parent = key
             return await self._keep(found.config)
         except BaseException:
-            await self._remove_layers(reversed(made))
+            await release("layers that were loaded", partial(self._remove_layers, made[::-1]))
             raise
 
     async def _apply(self, key: str, parent: str | None, layer: BinaryIO, diff_id: str) -> None:
@@ -164,7 +166,7 @@ class ImageStore:
                 image = await self._keep(new_config(diff_id, message, config))
             except BaseException:
                 if made:
-                    await self._remove_layers([key])
+                    await release(f"layer {key}", partial(self._remove_layers, [key]))
                 raise
             if reference is not None:
                 await self._set_names({reference: image.id})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -188,3 +189,26 @@ def test_a_client_is_told_what_could_not_be_ended_and_that_it_is_there_yet(
     creched.docker("wait", "stuck", check=True)
     assert creched.docker("logs", "stuck", check=True).stdout == "begun\n"
     creched.docker("rm", "stuck", check=True)
+
+
+def test_a_new_daemon_starts_beside_what_a_killed_one_could_not_end(
+    fresh_creched: Daemon, tmp_path: Path
+) -> None:
+    """ATTACKS 41."""
+    daemon = fresh_creched
+    with silent_filesystem(tmp_path / "silent") as silent:
+        script = "cat /silent/file & echo begun; exec sleep 1000000"
+        run = ("run", "-d", "--name", "stuck", "-v", f"{silent.path}:/silent")
+        daemon.docker(*run, "busybox", "sh", "-c", script, check=True)
+        daemon.docker("create", "--name", "other", "busybox", "echo", "other", check=True)
+        assert silent.asked.wait(PATIENCE_S)
+        assert daemon.stop(signal.SIGKILL) == -signal.SIGKILL
+        daemon.start()
+        assert re.search(r"processes \[.*\d+\] do not end.*wait for the kernel", daemon.log)
+        assert daemon.docker("start", "-a", "other", check=True).stdout == "other\n"
+        again = daemon.docker("start", "stuck")
+        assert (again.returncode, "do not end" in again.stderr) == (1, True)
+        silent.abort()
+    daemon.docker("rm", "stuck", check=True)
+    daemon.stop()
+    daemon.start()  # which finds and removes the group
