@@ -8,10 +8,8 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -24,6 +22,7 @@ from tests.native import Box, is_dead, open_box
 from tests.shortage import at_most_descriptors, limited, open_descriptors
 from tests.system.conftest import running_daemon
 from tests.system.daemon import PATIENCE_S, Daemon
+from tests.system.docker import state, until
 from tests.system.wire import Connection, ask
 
 TOO_MANY = "too many open files"
@@ -40,20 +39,6 @@ def _keeper_pid(daemon: Daemon) -> int:
     children = psutil.Process(_daemon_pid(daemon)).children()
     (keeper,) = [child for child in children if child.name() == "creche-keeper"]
     return int(keeper.pid)
-
-
-def _until(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def _state(daemon: Daemon, name: str) -> dict[str, Any]:
-    status, answer = ask(daemon, "GET", f"/containers/{name}/json")
-    assert status == 200, answer
-    state: dict[str, Any] = json.loads(answer)["State"]
-    return state
 
 
 def _counted(log: str) -> int:
@@ -98,7 +83,7 @@ def test_idle_connections_take_nothing_from_what_runs(fresh_creched: Daemon) -> 
     assert _tell(ours, "GET", "/_ping") == (200, "OK")
     before = open_descriptors(pid)
     with at_most_descriptors(pid, 2 * before), _idle_connections(daemon, 2 * before):
-        _until(lambda: LIMIT in daemon.docker("ps").stderr)
+        until(lambda: LIMIT in daemon.docker("ps").stderr)
         assert TOO_MANY in daemon.docker("ps").stderr
         status, told = _tell(ours, "POST", "/containers/later/start")
         assert (status, TOO_MANY in told, LIMIT in told) == (500, True, True)
@@ -114,11 +99,11 @@ def test_idle_connections_take_nothing_from_what_runs(fresh_creched: Daemon) -> 
         assert _tell(ours, "POST", "/containers/ends/stop?t=60")[0] == 204
         assert open_descriptors(pid) < 2 * before
     ours.close()
-    assert _state(daemon, "ends")["ExitCode"] == 7
+    assert state(daemon, "ends")["ExitCode"] == 7
     assert _counted(daemon.docker("logs", "counts", check=True).stdout) > 0
-    _until(lambda: daemon.docker("ps").returncode == 0)
+    until(lambda: daemon.docker("ps").returncode == 0)
     assert daemon.docker("start", "-a", "later", check=True).stdout == "late\n"
-    _until(lambda: open_descriptors(pid) < before)
+    until(lambda: open_descriptors(pid) < before)
 
 
 def test_no_room_for_another_container_is_told_and_costs_the_others_nothing(
@@ -140,9 +125,9 @@ def test_no_room_for_another_container_is_told_and_costs_the_others_nothing(
             assert LIMIT in started.stderr
             assert LIMIT in _fail_to_start(daemon)
             for number, name in enumerate(names):
-                _until(lambda name=name: daemon.docker("logs", name).stdout)  # type: ignore[misc]
+                until(lambda name=name: daemon.docker("logs", name).stdout)  # type: ignore[misc]
                 daemon.docker("stop", name, check=True)
-                assert _state(daemon, name)["ExitCode"] == number
+                assert state(daemon, name)["ExitCode"] == number
                 assert daemon.docker("logs", name, check=True).stdout == f"{number}\n"
             assert daemon.docker("run", "--rm", "busybox", "echo", "again", check=True).stdout
 
@@ -169,15 +154,15 @@ def test_a_daemon_that_can_start_no_thread_goes_on(fresh_creched: Daemon) -> Non
     daemon.docker("run", "--rm", "--name", "goes", "-d", "busybox", "sh", "-c", quiet, check=True)
     threads = Path(f"/proc/{_daemon_pid(daemon)}/task")
     with limited(_daemon_pid(daemon), Limits(pids=1)):
-        _until(lambda: len(os.listdir(threads)) == 1)  # none is left that could be used again
+        until(lambda: len(os.listdir(threads)) == 1)  # none is left that could be used again
         told = _fail_to_start(daemon)
         assert "no thread can be started" in told
         assert "pids.max" in told
         # the last words of a container are written all the same, and its files removed
         for name in ("quiet", "goes"):
             assert ask(daemon, "POST", f"/containers/{name}/stop?t=60")[0] == 204
-        _until(lambda: ask(daemon, "GET", "/containers/goes/json")[0] == 404)
-    assert _state(daemon, "quiet")["ExitCode"] == 7
+        until(lambda: ask(daemon, "GET", "/containers/goes/json")[0] == 404)
+    assert state(daemon, "quiet")["ExitCode"] == 7
     assert daemon.docker("logs", "quiet", check=True).stdout == "begun\nend\n"
     assert daemon.docker("run", "--rm", "busybox", "echo", "again", check=True).stdout == "again\n"
     daemon.docker("start", "quiet", check=True)
@@ -189,8 +174,8 @@ def test_a_keeper_that_is_out_of_memory_takes_no_container_along_in_silence(
     """ATTACKS 43: memory of the keeper."""
     daemon = fresh_creched
     daemon.docker("run", "-d", "--name", "counts", "busybox", "sh", "-c", _COUNT, check=True)
-    pid = _state(daemon, "counts")["Pid"]
-    _until(lambda: daemon.docker("logs", "counts").stdout)
+    pid = state(daemon, "counts")["Pid"]
+    until(lambda: daemon.docker("logs", "counts").stdout)
     keeper = _keeper_pid(daemon)
     with limited(keeper, Limits(memory_bytes=4 << 20)):
         big = [f"X{number}={'x' * 100_000}" for number in range(38)]
@@ -203,9 +188,9 @@ def test_a_keeper_that_is_out_of_memory_takes_no_container_along_in_silence(
         status, answer = ask(daemon, "POST", "/containers/big/start")
         assert status == 500
         assert b"keeper" in answer
-        _until(lambda: is_dead(keeper))
-    _until(lambda: not _state(daemon, "counts")["Running"])
-    assert "keeper" in _state(daemon, "counts")["Error"]
+        until(lambda: is_dead(keeper))
+    until(lambda: not state(daemon, "counts")["Running"])
+    assert "keeper" in state(daemon, "counts")["Error"]
     assert is_dead(pid)
     assert _counted(daemon.docker("logs", "counts", check=True).stdout) > 0
     assert "restart the daemon" in daemon.docker("start", "counts").stderr
@@ -232,7 +217,7 @@ def test_nothing_waits_for_an_inotify_instance(creched_without_inotify: Daemon) 
     run = ("run", "-di", "--name", "aa", "-m", "16m")
     daemon.docker(*run, "busybox", "sh", "-c", hungry, check=True)
     follows = daemon.docker_begun("logs", "-f", "aa")
-    _until(lambda: _state(daemon, "aa")["OOMKilled"])
+    until(lambda: state(daemon, "aa")["OOMKilled"])
     for verb in ("pause", "unpause", "restart"):
         daemon.docker(verb, *(("-t", "0") if verb == "restart" else ()), "aa", check=True)
     daemon.docker("exec", "aa", "true", check=True)

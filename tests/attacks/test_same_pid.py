@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -17,14 +16,9 @@ from drivers.execution.base import Pipes, Process
 from tests.native import Box, open_box
 from tests.same_pid import bystander
 from tests.system.daemon import PATIENCE_S, Daemon
+from tests.system.docker import state
 
 _FOREVER = 'trap "exit 7" TERM; echo begun; while :; do sleep 0.02; done'
-
-
-def _inspect(daemon: Daemon, name: str) -> dict[str, Any]:
-    (found,) = json.loads(daemon.docker("inspect", name, check=True).stdout)
-    state: dict[str, Any] = found["State"]
-    return state
 
 
 def _until_gone(pid: int) -> None:
@@ -44,19 +38,19 @@ def test_a_new_daemon_leaves_alone_who_has_the_numbers_of_its_containers_now(
     options = () if runtime == "native" else ("--runtime", runtime)
     run = ("run", "-d", *options, "--name")
     daemon.docker(*run, "aa", "busybox", "sh", "-c", _FOREVER, check=True)
-    pid = int(_inspect(daemon, "aa")["Pid"])
+    pid = int(state(daemon, "aa")["Pid"])
     assert daemon.stop(signal.SIGKILL) == -signal.SIGKILL
     _until_gone(pid)
     with bystander(pid) as other:
         groups = Path(f"/proc/{pid}/cgroup").read_text()
         daemon.start()
-        state = _inspect(daemon, "aa")
-        assert (state["Running"], state["Pid"], state["ExitCode"]) == (False, 0, 255)
+        shown = state(daemon, "aa")
+        assert (shown["Running"], shown["Pid"], shown["ExitCode"]) == (False, 0, 255)
         for verb in ("kill", "pause", "top", "stop"):
             daemon.docker(verb, "aa")
         assert daemon.docker("exec", "aa", "true").returncode != 0
         daemon.docker("start", "aa", check=True)
-        assert _inspect(daemon, "aa")["Pid"] != pid
+        assert state(daemon, "aa")["Pid"] != pid
         daemon.docker("rm", "-f", "aa", check=True)
         assert other.poll() is None
         assert Path(f"/proc/{pid}/cgroup").read_text() == groups

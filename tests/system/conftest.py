@@ -38,6 +38,14 @@ def fresh_creched(busybox: Path) -> Iterator[Daemon]:
 
 
 @pytest.fixture
+def name(creched: Daemon, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A container's name, which is free before and after."""
+    chosen = request.node.originalname.removeprefix("test_")[:40]
+    yield chosen
+    creched.docker("rm", "-f", chosen)
+
+
+@pytest.fixture
 def creched_on_small_disk(busybox: Path) -> Iterator[Daemon]:
     """A daemon whose root has room for 24 MiB only."""
     yield from running_daemon(busybox, root_size="24m")
