@@ -6,8 +6,12 @@ import contextlib
 import itertools
 import os
 import resource
-from collections.abc import Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+
+import trio
+import trio.testing
 
 from drivers.execution.cgroup import ControlGroup, detect, remove_parent
 from drivers.execution.resources import Limits
@@ -60,6 +64,28 @@ def limited(pid: int, limits: Limits) -> Iterator[ControlGroup]:
         for place in joined.values():
             place.rmdir()
         remove_parent(hierarchy, parent)
+
+
+@contextlib.asynccontextmanager
+async def without_threads() -> AsyncIterator[None]:
+    """No thread can be started, and those that had nothing to do are busy."""
+    end, refused = threading.Event(), trio.Event()
+
+    async def occupy() -> None:
+        try:
+            await trio.to_thread.run_sync(end.wait, limiter=trio.CapacityLimiter(1))
+        except RuntimeError:
+            refused.set()
+
+    with limited(os.getpid(), Limits(pids=1)):
+        async with trio.open_nursery() as nursery:
+            try:
+                while not refused.is_set():
+                    nursery.start_soon(occupy)
+                    await trio.testing.wait_all_tasks_blocked()
+                yield
+            finally:
+                end.set()
 
 
 def _groups_of(pid: int) -> dict[str, str]:

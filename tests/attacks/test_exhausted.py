@@ -18,8 +18,10 @@ import trio
 from drivers.errors import SpawnFailed
 from drivers.execution.base import Pipes, Process
 from drivers.execution.resources import Limits
-from tests.native import Box, is_dead, open_box
-from tests.shortage import at_most_descriptors, limited, open_descriptors
+from tests.native import Box, is_dead, open_box, open_native
+from tests.oci import open_oci
+from tests.rootfs import make_busybox_root
+from tests.shortage import at_most_descriptors, limited, open_descriptors, without_threads
 from tests.system.conftest import running_daemon
 from tests.system.daemon import PATIENCE_S, Daemon
 from tests.system.docker import state, until
@@ -238,6 +240,23 @@ async def test_a_keeper_without_descriptors_refuses_and_keeps_what_it_has(tmp_pa
         assert (await box.shell("exit 3")).status.code == 3
         await box.driver.terminate("first")
         await output.aclose()
+
+
+@pytest.mark.parametrize("name", ["native", "runc"])
+async def test_a_container_is_seen_to_its_end_without_threads(tmp_path: Path, name: str) -> None:
+    """ATTACKS 43: of the daemon; a runtime cannot be started any more either."""
+    root = make_busybox_root(tmp_path / "root")
+    opened = open_native() if name == "native" else open_oci(tmp_path)
+    async with opened as (driver, keeper):
+        box = Box(driver, keeper, root)  # type: ignore[arg-type]
+        async with trio.open_nursery() as nursery:
+            _, output = await box.start(nursery, "echo begun; exec sleep 1000000")
+            await output.receive_some()
+            async with without_threads():
+                await driver.terminate("box")
+                while nursery.child_tasks:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+        assert await driver.leftovers() == []
 
 
 async def _fails(box: Box, told: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import trio
 
-from drivers.errors import DriverError, Unsupported, from_os_error
+from drivers.errors import HOST_ERRORS, DriverError, Unsupported, from_host_error
 from drivers.execution.checks import RLIMITS
 from drivers.execution.oci.bundle import Bundle, Job
 from drivers.execution.oci.failures import explain, last_message
@@ -105,7 +105,10 @@ class Runtime:
                 env=ENVIRONMENT,
                 start_new_session=True,
             )
-        except OSError as error:
-            raise from_os_error(error, f"run {self.name} {verb}") from error
+        except HOST_ERRORS as error:
+            refused = from_host_error(error, f"run {self.name} {verb}")
+            if refused is None:
+                raise
+            raise refused from error
         if done.returncode:
             raise await trio.to_thread.run_sync(self.failure, log, verb, argv)
