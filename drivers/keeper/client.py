@@ -176,8 +176,10 @@ class Keeper:
         try:
             await self._send({**request, "n": number}, fds or [])
             yield reply
-        except OSError as error:
+        except ConnectionError as error:
             raise KeeperLost(f"{_LOST}: {error}") from error
+        except OSError as error:
+            raise from_os_error(error, "ask the keeper") from error
         finally:
             del self._replies[number]
 

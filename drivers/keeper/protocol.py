@@ -108,11 +108,11 @@ def send(sock: socket.socket, message: dict[str, Any], fds: list[int] | None = N
 def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """The next message, or None if the peer is gone. Descriptors are close-on-exec.
 
-    One that lacks some of its descriptors, because there were not enough, is `{"n", "is_cut"}`.
+    One that lacks some of its descriptors, because there were not enough, says that it `is_cut`.
     """
     # not socket.recv_fds, which drops the flags it is given
     packet, ancillary, flags, _ = sock.recvmsg(*RECEIVE)
     if not packet:
         return None
     message, fds = unpack(packet, descriptors(ancillary))
-    return ({"n": message["n"], "is_cut": True} if flags & socket.MSG_CTRUNC else message), fds
+    return ({**message, "is_cut": True} if flags & socket.MSG_CTRUNC else message), fds
