@@ -15,10 +15,11 @@ import psutil
 import pytest
 import trio
 
-from drivers.errors import SpawnFailed
-from drivers.execution.base import Pipes, Process
+from drivers.errors import CrecheError, SpawnFailed
+from drivers.execution.base import Pipes, Process, WindowSize
 from drivers.execution.cgroup import detect
 from drivers.execution.resources import Limits
+from tests.conformance.harness_execution import TRUE, ClosesTerminal, Rig
 from tests.native import Box, is_dead, open_box, open_native
 from tests.oci import open_oci
 from tests.rootfs import make_busybox_root
@@ -263,6 +264,30 @@ async def test_a_keeper_without_descriptors_refuses_and_keeps_what_it_has(tmp_pa
         assert (await box.shell("exit 3")).status.code == 3
         await box.driver.terminate("first")
         await output.aclose()
+
+
+@pytest.mark.parametrize("terminal", [None, WindowSize()], ids=["pipes", "terminal"])
+async def test_a_start_that_runs_out_of_descriptors_at_any_step_leaves_nothing(
+    tmp_path: Path, terminal: WindowSize | None
+) -> None:
+    """ATTACKS 43: with one more of them each time, until there are enough."""
+    root = make_busybox_root(tmp_path / "root")
+    async with open_native() as (driver, keeper):
+        rig = Rig(driver, root)
+        assert (await rig.run(TRUE)).code == 0
+        before = os.listdir("/proc/self/fd")
+        failed = 0
+        for number in range(200):
+            try:
+                with at_most_descriptors(os.getpid(), number):
+                    await rig.run(TRUE, terminal=terminal, task_status=ClosesTerminal())
+                break
+            except* (CrecheError, OSError):
+                failed += 1
+            assert os.listdir("/proc/self/fd") == before
+            assert await keeper.kept() == {}
+            assert await driver.leftovers() == []
+        assert len(before) < failed < 200
 
 
 @pytest.mark.parametrize("name", ["native", "runc"])

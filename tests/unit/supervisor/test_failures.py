@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from drivers.errors import DriverError, Exhausted, Unsupported, reported
+from drivers.errors import CrecheError, DriverError, Exhausted, Unsupported, reported
 from supervisor.operations import run_detached
 from tests.fakes.execution import Process, Program
-from tests.shortage import without_descriptors
+from tests.shortage import at_most_descriptors, without_descriptors
 from tests.unit.supervisor.world import FOREVER, State, exits, open_world
 
 STUCK = ("stuck",)
@@ -83,6 +84,31 @@ async def test_a_request_for_which_there_are_no_descriptors_is_told_and_costs_no
         await world.manager.start("bb")
         for name in ("aa", "bb"):
             await world.manager.stop(name)
+
+
+@pytest.mark.parametrize("tty", [False, True])
+async def test_a_life_that_runs_out_of_descriptors_at_any_step_can_be_lived_again(
+    tmp_path: Path, autojump_clock: MockClock, tty: bool
+) -> None:
+    """ATTACKS 43: with one more of them each time, until there are enough."""
+    async with open_world(tmp_path, {("job",): exits(0, after_s=1)}) as world:
+        before = os.listdir("/proc/self/fd")
+        failed = 0
+        for number in range(200):
+            try:
+                with at_most_descriptors(os.getpid(), number):
+                    container = await world.make("aa", "job", tty=tty)
+                    await world.manager.start("aa")
+                    await container.at_rest()
+                    await world.manager.remove("aa")
+                break
+            except CrecheError:
+                failed += 1
+            for container in world.manager.all():
+                await world.manager.remove(container.id, force=True)
+            assert world.execution.live == {}
+            assert os.listdir("/proc/self/fd") == before
+        assert len(before) < failed < 200
 
 
 async def test_what_cannot_be_removed_at_its_end_can_be_removed_later(
