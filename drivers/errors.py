@@ -17,6 +17,7 @@
     │   ├── IncompatibleFilesystem  it has, but not over this file system
     │   ├── LimitUnavailable      a limit asked for cannot be enforced here
     │   ├── NoSpace               the disk (or a quota) is full
+    │   ├── Exhausted             no descriptor, thread, process or memory is left
     │   ├── CorruptData           state or content is not what it must be
     │   ├── SpawnFailed           a step of starting a process failed
     │   │   ├── CommandNotFound   the command is not in the container (exit code 127)
@@ -32,9 +33,23 @@ from __future__ import annotations
 
 import errno as errno_names
 import os
+from collections.abc import Mapping
 from typing import TypeVar
 
 E = TypeVar("E", bound=BaseException)
+
+_DAEMONS_FILES = "the daemon has as many open as it may (LimitNOFILE of its service, `ulimit -n`)"
+_NO_MORE_PROCESSES = (
+    "a limit on processes is reached (pids.max of a control group above, which is TasksMax of a "
+    "service, `ulimit -u`, kernel.pid_max or kernel.threads-max)"
+)
+# What the kernel says when something is used up, and which limit that is.
+_EXHAUSTED: Mapping[int, str] = {
+    errno_names.EMFILE: _DAEMONS_FILES,
+    errno_names.ENFILE: "so has the whole host (fs.file-max)",
+    errno_names.ENOMEM: "the host has no more, or the control group of the daemon",
+}
+_NO_THREAD = "can't start new thread"  # all that Python tells of it
 
 
 class CrecheError(Exception):
@@ -109,6 +124,10 @@ class NoSpace(DriverError):
     """No room on the device, or a quota is used up."""
 
 
+class Exhausted(DriverError):
+    """No descriptor, thread, process or memory is left; the message says which limit that is."""
+
+
 class CorruptData(DriverError):
     """Stored or received content is not what its name or digest says."""
 
@@ -134,7 +153,9 @@ class SpawnFailed(DriverError):
     def _words(self, step: str, errno: int, detail: str) -> str:
         name = errno_names.errorcode.get(errno, str(errno))
         words = f"{name} ({detail})" if detail and errno else detail or name
-        return f"{step}: {words}"
+        # of what a step can meet, only making a process or a thread answers so
+        why = _NO_MORE_PROCESSES if errno == errno_names.EAGAIN else _EXHAUSTED.get(errno, "")
+        return f"{step}: {words}: {why}" if why else f"{step}: {words}"
 
 
 class _CommandFailed(SpawnFailed):
@@ -164,9 +185,39 @@ def from_os_error(error: OSError, what: str) -> DriverError:
     """The DriverError for an OSError met while doing `what` ("create layer 'a1b2'")."""
     cause = os.strerror(error.errno) if error.errno else str(error)
     where = f" {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
+    message = f"{what}:{where} {cause.lower()}"
     if error.errno in (errno_names.ENOSPC, errno_names.EDQUOT):
-        return NoSpace(f"{what}:{where} {cause.lower()}")
-    return DriverError(f"{what}:{where} {cause.lower()}")
+        return NoSpace(message)
+    why = _EXHAUSTED.get(error.errno or 0)
+    if why is not None:
+        return Exhausted(f"{message}: {why}")
+    return DriverError(message)
+
+
+# What the kernel refuses the daemon itself comes as one of these, wherever it happens to be.
+HOST_ERRORS = (OSError, MemoryError, RuntimeError)
+
+
+def from_host_error(error: Exception, what: str) -> DriverError | None:
+    """The DriverError for one of HOST_ERRORS, as `from_os_error`; None if it is a bug."""
+    if isinstance(error, OSError):
+        return from_os_error(error, what)
+    if isinstance(error, MemoryError):
+        return from_os_error(OSError(errno_names.ENOMEM, ""), what)
+    if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
+        return Exhausted(f"{what}: no thread can be started: {_NO_MORE_PROCESSES}")
+    return None
+
+
+def reported(group: ExceptionGroup[Exception], what: str) -> list[CrecheError]:
+    """What is to be told of a group of CrecheErrors and HOST_ERRORS; raises it if one is a bug."""
+    found: list[CrecheError] = []
+    for error in leaves(group):
+        told = error if isinstance(error, CrecheError) else from_host_error(error, what)
+        if told is None:
+            raise group
+        found.append(told)
+    return found
 
 
 def leaves(group: BaseExceptionGroup[E]) -> list[E]:

@@ -138,15 +138,11 @@ def open_mounts(
     Raises InvalidRequest naming a bind source that is not there, Unsupported if there is no
     program for --init.
     """
-    mounts = [
-        MountAt(
-            fd=_open_bind(Bind(source=str(directory / name), target=""), userns_fd),
-            target=f"/etc/{name}",
-        )
-        for name in ("hostname", "hosts", "resolv.conf")
-    ]
-    for opened in mounts:
-        held.callback(os.close, opened.fd)
+    mounts: list[MountAt] = []
+    for name in ("hostname", "hosts", "resolv.conf"):
+        fd = _open_bind(Bind(source=str(directory / name), target=""), userns_fd)
+        held.callback(os.close, fd)
+        mounts.append(MountAt(fd=fd, target=f"/etc/{name}"))
     for wanted in spec.mounts:
         fd = _open_bind(wanted) if isinstance(wanted, Bind) else _open_tmpfs(wanted, spec)
         held.callback(os.close, fd)

@@ -16,7 +16,15 @@ from pathlib import Path
 import trio
 
 from drivers import registry
-from drivers.errors import ConfigError, CrecheError, Unsupported, from_os_error, leaves
+from drivers.errors import (
+    HOST_ERRORS,
+    ConfigError,
+    CrecheError,
+    Unsupported,
+    from_os_error,
+    leaves,
+    reported,
+)
 from drivers.execution import cgroup
 from drivers.keeper.client import open_keeper
 from drivers.log.base import LogContext, LogDriver
@@ -214,8 +222,9 @@ async def _watch_signals(control: Control) -> None:
             try:
                 difference = await control.units.reread()
                 log.info("units.reread", difference=difference)
-            except CrecheError as error:
-                log.error("units.reread", error=error)
+            except* (CrecheError, *HOST_ERRORS) as group:
+                for error in reported(group, "read the unit files"):
+                    log.error("units.reread", error=error)
 
 
 def make_private(directory: Path, *, mode: int = 0o700) -> Path:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import trio
 
-from drivers.errors import CrecheError
+from drivers.errors import HOST_ERRORS, CrecheError, reported
 from supervisor import log
 
 T = TypeVar("T")
@@ -27,8 +27,9 @@ async def release(
     with trio.move_on_after(limit_s, shield=True) as scope:
         try:
             await free()
-        except CrecheError as error:
-            log.error("release.failed", what=what, error=error)
+        except* (CrecheError, *HOST_ERRORS) as group:
+            for error in reported(group, f"release {what}"):
+                log.error("release.failed", what=what, error=error)
     if scope.cancelled_caught:
         log.error("release.timed_out", what=what, limit_s=limit_s)
 

@@ -12,13 +12,13 @@ import msgspec
 import trio
 
 from drivers.errors import (
+    HOST_ERRORS,
     CrecheError,
     DriverError,
     InvalidRequest,
     NotRunning,
     SpawnFailed,
-    from_os_error,
-    leaves,
+    reported,
 )
 from drivers.execution.base import ExecutionDriver, ExitStatus, Started
 from supervisor import log
@@ -93,11 +93,8 @@ async def _attempt(
             )
             nursery.cancel_scope.cancel()  # it will not become ready any more
         return status
-    except* CrecheError as group:
-        failures += leaves(group)
-    except* OSError as group:  # the kernel refuses the daemon itself: descriptors, memory
-        what = f"start container {container.name}"
-        failures += [from_os_error(error, what) for error in leaves(group)]
+    except* (CrecheError, *HOST_ERRORS) as group:
+        failures += reported(group, f"start container {container.name}")
     finally:
         container.logs = None
         container.output.end()

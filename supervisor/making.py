@@ -11,13 +11,22 @@ from pathlib import Path
 import msgspec
 import trio
 
-from drivers.errors import InUse, InvalidRequest, NotFound, from_os_error
+from drivers.errors import (
+    CrecheError,
+    DriverError,
+    InUse,
+    InvalidRequest,
+    NotFound,
+    from_os_error,
+)
+from drivers.execution.base import ExecutionDriver
 from drivers.storage.base import StorageDriver
 from supervisor import log
 from supervisor.checks import check_values
 from supervisor.command import check_mounts, write_etc_files
 from supervisor.container import Container
-from supervisor.images.store import Image, ImageStore
+from supervisor.images.image import Image
+from supervisor.images.store import ImageStore
 from supervisor.isolation import check_here
 from supervisor.isolation import check_values as check_isolation
 from supervisor.limits import check_on_host as check_limits_here
@@ -98,7 +107,7 @@ def make(container: Container, top_layer: str | None, drivers: Drivers, store: S
             drivers.storage.create(spec.id, top_layer)
         store.save(spec, container.record)
     except BaseException:
-        unmake(container, drivers.storage, store)
+        _unmake_logged(container, drivers.storage, store)
         raise
 
 
@@ -117,8 +126,16 @@ def unmake(container: Container, storage: StorageDriver, store: Store) -> None:
         container.directory.rename(aside)
     with contextlib.suppress(NotFound):
         storage.remove(container.id)
-    shutil.rmtree(aside, ignore_errors=True)
+    _remove_directory(aside)
     store.delete(container.id)
+
+
+def _unmake_logged(container: Container, storage: StorageDriver, store: Store) -> None:
+    """As `unmake`, for what could not be made: why that was is what counts."""
+    try:
+        unmake(container, storage, store)
+    except (CrecheError, OSError) as error:
+        log.error("create.not_undone", name=container.name, error=error)
 
 
 def half_removed(containers: Iterable[Container]) -> list[Container]:
@@ -126,19 +143,38 @@ def half_removed(containers: Iterable[Container]) -> list[Container]:
     return [container for container in containers if not container.directory.is_dir()]
 
 
+def _remove_directory(directory: Path) -> None:
+    try:
+        shutil.rmtree(directory)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise from_os_error(error, f"remove {directory}") from error
+
+
 async def clean_debris(
     known: set[str], directory: Path, drivers: Drivers, images: ImageStore
 ) -> None:
     """Remove what is there of containers that are not `known`: a daemon was killed.
 
-    Processes and control groups of the known ones go too: none runs at the daemon's start.
+    Processes and control groups of the known ones go too: none runs at the daemon's start. What
+    cannot be removed is logged: it must not cost anybody the others.
     """
-    for driver in drivers.execution.values():
-        for key in await driver.leftovers():
-            log.warning("restore.cleaned", key=key)
-            await driver.clean(key)
+    async with trio.open_nursery() as nursery:
+        for driver in drivers.execution.values():
+            for key in await driver.leftovers():
+                nursery.start_soon(_clean, driver, key)
     await trio.to_thread.run_sync(_keep_layers, drivers.storage, known | images.layers())
     await trio.to_thread.run_sync(_keep_only, directory, known)
+
+
+async def _clean(driver: ExecutionDriver, key: str) -> None:
+    try:
+        await driver.clean(key)
+    except CrecheError as error:
+        log.error("restore.not_cleaned", key=key, error=error)
+    else:
+        log.warning("restore.cleaned", key=key)
 
 
 def _keep_layers(storage: StorageDriver, known: set[str]) -> None:
@@ -154,6 +190,9 @@ def _try_remove(key: str, storage: StorageDriver) -> bool:
     try:
         storage.remove(key)
     except InUse:
+        return False
+    except DriverError as error:
+        log.error("restore.not_removed", key=key, error=error)
         return False
     return True
 

@@ -9,21 +9,24 @@ from __future__ import annotations
 import contextlib
 import signal
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
 import msgspec
 import trio
 
-from drivers.errors import Conflict, CrecheError, NotModified, NotRunning
-from drivers.execution.base import Info, WindowSize
-from drivers.execution.resources import Usage
-from drivers.log.base import Entry, ReadQuery
-from supervisor import lifecycle, log, making, pausing, updating
-from supervisor.attach import Attachment, attach
+from drivers.errors import (
+    HOST_ERRORS,
+    Conflict,
+    CrecheError,
+    NotModified,
+    NotRunning,
+    reported,
+)
+from drivers.threads import in_thread_or_here
+from supervisor import lifecycle, log, making
 from supervisor.container import Container
-from supervisor.containers import Containers
 from supervisor.events import EventHub
 from supervisor.execs.instances import ExecInstances
 from supervisor.id_pool import UserMaps
@@ -31,16 +34,16 @@ from supervisor.images.store import ImageStore
 from supervisor.joining import with_ids
 from supervisor.names import check_name, new_id, new_name
 from supervisor.operations import run_detached
-from supervisor.reading import open_logs, read_logs
+from supervisor.reading import open_logs
 from supervisor.run import Drivers
-from supervisor.spec import ContainerSpec, LogConfig, RestartPolicy
+from supervisor.running import Running
+from supervisor.spec import ContainerSpec, LogConfig
 from supervisor.states import READY, Record, State
 from supervisor.store import Store
 from supervisor.userns import Caller
-from supervisor.waiting import Condition, Wait, waiting
 
 
-class Manager:
+class Manager(Running):
     """Creates, runs and removes containers, by id, unique id prefix or name."""
 
     def __init__(
@@ -55,24 +58,14 @@ class Manager:
         default_log: LogConfig,
         user_maps: UserMaps,
     ) -> None:
-        self.drivers = drivers
+        super().__init__(nursery=nursery, drivers=drivers)
         self.images = images
         self.events = events
-        self.containers = Containers()
         self.execs = ExecInstances(nursery, lambda spec: self.drivers.execution_of(spec))
-        self._nursery = nursery
         self._store = store
         self._directory = directory  # holds one private directory for each container
         self._default_log = default_log
         self._user_maps = user_maps
-
-    def all(self) -> list[Container]:
-        """All containers, newest first."""
-        return self.containers.all()
-
-    def find(self, ref: str) -> Container:
-        """The container that `ref` names. Raises NotFound, or InvalidRequest if ambiguous."""
-        return self.containers.find(ref)
 
     # -- there or not there
 
@@ -151,14 +144,24 @@ class Manager:
         try:
             self._store.drop_changes(container.id)
             unmake = partial(making.unmake, container, self.drivers.storage, self._store)
-            await trio.to_thread.run_sync(unmake)
-        except CrecheError as error:
+            await in_thread_or_here(unmake)
+        except (CrecheError, *HOST_ERRORS) as error:
             container.move(State.DEAD, error=str(error))
             raise
         self.containers.drop(container)
         self._user_maps.give_back(container.id)
         container.gone()
         container.announce("destroy")
+
+    async def _try_remove(self, container: Container) -> None:
+        """Remove a container that nobody has asked to remove just now; a failure is logged."""
+        try:
+            await self._remove(container, force=False)
+        except* Conflict:
+            pass  # it is up again, or somebody else removes it
+        except* (CrecheError, *HOST_ERRORS) as group:
+            for error in reported(group, f"remove container {container.name}"):
+                log.error("container.not_removed", name=container.name, error=error)
 
     async def rename(self, ref: str, name: str) -> None:
         """Give a container another name. Raises AlreadyExists, InvalidRequest."""
@@ -221,8 +224,7 @@ class Manager:
             container, self.drivers, self._requirements, open_logs, self.containers.neighbour
         )
         if container.spec.auto_remove:
-            with contextlib.suppress(Conflict):
-                await self._remove(container, force=False)
+            await self._try_remove(container)
 
     async def _requirements(self, container: Container) -> None:
         """Have everything ready that the container requires, started if need be."""
@@ -285,89 +287,12 @@ class Manager:
     async def _stop_for_now(self, container: Container) -> None:
         for dependent in self.containers.that_require(container):
             await dependent.at_rest()
-        if container.is_up:
+        if not container.is_up:
+            return
+        try:
             await lifecycle.end(container, self.drivers, state=State.EXITED)
-
-    # -- while it runs
-
-    async def kill(self, ref: str, signum: int) -> None:
-        """Send a signal as `docker kill` does: an end that follows is not a reason to restart."""
-        await run_detached(self._nursery, partial(self._kill, self._running(ref), signum))
-
-    async def _kill(self, container: Container, signum: int) -> None:
-        ends = signum in (signal.SIGKILL, lifecycle.stop_signal(container))
-        if ends:
-            container.ending = True
-        await self._signal(container, signum)
-        if ends and container.record.state is State.PAUSED:  # it takes the signal as it goes on
-            with contextlib.suppress(Conflict):  # it has ended already
-                await pausing.unpause(container, self.drivers)
-
-    async def signal(self, ref: str, signum: int) -> None:
-        """Send a signal and nothing more. Raises NotRunning."""
-        await self._signal(self._running(ref), signum)
-
-    async def _signal(self, container: Container, signum: int) -> None:
-        await self.drivers.execution_of(container.spec).kill(container.id, signum)
-        container.announce("kill", signal=str(int(signum)))
-
-    def _running(self, ref: str) -> Container:
-        container = self.find(ref)
-        if not container.record.pid:
-            raise NotRunning(f"container {container.id} is not running")
-        return container
-
-    async def pause(self, ref: str) -> None:
-        """Stop every process of a container where it is. Raises NotRunning, Conflict."""
-        container = self.find(ref)
-        await run_detached(self._nursery, partial(pausing.pause, container, self.drivers))
-
-    async def unpause(self, ref: str) -> None:
-        """Let a paused container go on. Raises Conflict."""
-        container = self.find(ref)
-        await run_detached(self._nursery, partial(pausing.unpause, container, self.drivers))
-
-    async def update(
-        self, ref: str, changes: dict[str, object], restart: RestartPolicy | None = None
-    ) -> None:
-        """Replace limits of a container, and its restart policy; see `updating.update`."""
-        operation = partial(updating.update, self.find(ref), self.drivers, changes, restart)
-        await run_detached(self._nursery, operation)
-
-    async def stats(self, ref: str) -> Usage:
-        """What a container has used and holds now. Raises NotRunning."""
-        container = self._running(ref)
-        return await self.drivers.execution_of(container.spec).stats(container.id)
-
-    async def pids(self, ref: str) -> Sequence[int]:
-        """Every process of a container, as the host numbers them. Raises NotRunning."""
-        container = self._running(ref)
-        return await self.drivers.execution_of(container.spec).pids(container.id)
-
-    async def info(self, ref: str) -> Info:
-        """What the kernel knows of a container now. Raises NotRunning."""
-        container = self._running(ref)
-        return await self.drivers.execution_of(container.spec).info(container.id)
-
-    def waiting(self, ref: str, condition: Condition) -> contextlib.AbstractContextManager[Wait]:
-        """A wait that counts from now: nothing that happens before it is awaited is missed."""
-        return waiting(self.find(ref), condition)
-
-    def attach(self, ref: str) -> contextlib.AbstractContextManager[Attachment]:
-        """Attach to a container's streams, before it starts as well."""
-        return attach(self.find(ref))
-
-    def resize(self, ref: str, size: WindowSize) -> None:
-        """Change the size of a container's terminal; before its start, that at its start."""
-        container = self.find(ref)
-        container.terminal.resize(size)
-        container.announce("resize", height=str(size.rows), width=str(size.columns))
-
-    def read_logs(
-        self, ref: str, query: ReadQuery
-    ) -> contextlib.AbstractAsyncContextManager[AsyncIterator[Sequence[Entry]]]:
-        """Entries of a container's log; with `follow` until it is down."""
-        return read_logs(self.find(ref), self.drivers, query)
+        except CrecheError as error:  # the others are to be stopped all the same
+            log.error("container.not_stopped", name=container.name, error=error)
 
     # -- at the start of the daemon
 
@@ -385,7 +310,7 @@ class Manager:
         begun = await trio.to_thread.run_sync(making.half_removed, self.all())
         for container in self.all():
             if container.record.state is State.DEAD or container in begun:
-                await self._remove(container, force=False)
+                await self._try_remove(container)
 
     def start_by_themselves(self, containers: Iterable[Container]) -> None:
         """Start those of them that run without being asked, as restart policies and units say."""

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import trio
 
-from drivers.errors import Conflict, CrecheError
+from drivers.errors import HOST_ERRORS, Conflict, CrecheError, reported
 
 T = TypeVar("T")
 
@@ -16,7 +16,8 @@ async def run_detached(nursery: trio.Nursery, operation: Callable[[], Awaitable[
     """Run `operation` in `nursery` and wait for its result.
 
     A caller that is cancelled stops waiting; the operation goes on. A CrecheError reaches the
-    caller, or nobody if the caller is gone; anything else is a bug and ends the nursery.
+    caller, or nobody if the caller is gone, and so does what the kernel refuses the daemon
+    itself; anything else is a bug and ends the nursery.
     """
     results: list[T] = []
     errors: list[CrecheError] = []
@@ -25,8 +26,8 @@ async def run_detached(nursery: trio.Nursery, operation: Callable[[], Awaitable[
     async def work() -> None:
         try:
             results.append(await operation())
-        except CrecheError as error:
-            errors.append(error)
+        except* (CrecheError, *HOST_ERRORS) as group:
+            errors.extend(reported(group, "carry out the request"))
         finally:
             done.set()
 

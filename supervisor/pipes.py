@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import trio
 
 from drivers.execution.base import Pipes, Started
+from drivers.kernel.descriptors import check_not_reserved
 from supervisor.output import Output
 
 
@@ -53,6 +54,7 @@ def open_pipes(*, stdin: bool, keep: bool) -> Opened:
             ends = os.pipe2(os.O_CLOEXEC)
             for fd in ends:
                 opened.callback(os.close, fd)
+            check_not_reserved(ends[1])
             return ends
 
         stdout, child_stdout = pipe()
@@ -69,6 +71,11 @@ def open_pipes(*, stdin: bool, keep: bool) -> Opened:
 def no_pipes() -> ChildEnds:
     """What a process with a terminal has instead."""
     null = _open_null(os.O_RDWR)
+    try:
+        check_not_reserved(null)
+    except OSError:
+        os.close(null)
+        raise
     return ChildEnds(Pipes(stdin=null, stdout=null, stderr=null))
 
 

@@ -7,8 +7,10 @@ import dataclasses
 from collections.abc import AsyncIterator, Sequence
 
 from drivers.errors import Conflict
+from drivers.kernel.descriptors import check_room
 from drivers.log.base import Entry, LogContext, LogDriver, ReadableLogDriver, ReadQuery
 from supervisor.container import Container
+from supervisor.hold import release
 from supervisor.logs import container_logs
 from supervisor.logs.container_logs import ContainerLogs
 from supervisor.run import Drivers
@@ -19,7 +21,10 @@ async def open_logs(container: Container, drivers: Drivers) -> AsyncIterator[Con
     """The logging of one run. Raises DriverError if a driver cannot be opened."""
     opened = await _open_drivers(container, drivers)
     async with container_logs.open_logs(opened, container.output) as logs:
-        yield logs
+        try:
+            yield logs
+        finally:
+            container.logs = None  # they are about to be closed: who reads now opens his own
 
 
 @contextlib.asynccontextmanager
@@ -30,6 +35,7 @@ async def read_logs(
 
     Raises Conflict if none of the container's drivers can be read.
     """
+    check_room()
     if container.logs is not None:
         async with _readable(container.logs.drivers).read(query) as entries:
             yield entries
@@ -40,8 +46,12 @@ async def read_logs(
         async with _readable(opened).read(at_rest) as entries:
             yield entries
     finally:
-        for driver in opened:
-            await driver.close()
+        await _close(opened)
+
+
+async def _close(drivers: Sequence[LogDriver]) -> None:
+    for driver in drivers:
+        await release(f"log driver {driver.name}", driver.close)
 
 
 def _readable(drivers: Sequence[LogDriver]) -> ReadableLogDriver:
@@ -67,7 +77,6 @@ async def _open_drivers(container: Container, drivers: Drivers) -> list[LogDrive
         for config in spec.log:
             opened.append(await drivers.open_log(config.driver, context, config.options))
     except BaseException:
-        for driver in opened:
-            await driver.close()
+        await _close(opened)
         raise
     return opened

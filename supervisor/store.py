@@ -17,6 +17,7 @@ import msgspec
 import trio
 
 from drivers.errors import CorruptData, NoSpace
+from drivers.threads import in_thread_or_here
 from supervisor import log
 from supervisor.spec import ContainerSpec
 from supervisor.states import Record
@@ -89,7 +90,7 @@ class Store:
     async def _write_present_changes(self) -> None:
         changed = dict(self._changed)
         if changed:
-            await trio.to_thread.run_sync(self._write_changes, changed)
+            await in_thread_or_here(self._write_changes, changed)
         for container_id, pair in changed.items():
             if self._changed.get(container_id) is pair:  # not changed again meanwhile
                 del self._changed[container_id]

@@ -31,6 +31,7 @@ __all__ = ["ControlGroup", "Hierarchy", "detect", "leftovers", "remove_parent"]
 REMOVE_S = 10.0
 _FIRST_DELAY_S = 0.001
 _LONGEST_DELAY_S = 0.1
+_HELD_PIDFDS = 32  # at a time
 
 # v1: each costs a directory made, joined and removed, so only what is of use to every container:
 # to stop and find its processes, and to count what it uses. Limits that need more join more.
@@ -124,9 +125,12 @@ class ControlGroup:
         with trio.move_on_after(REMOVE_S):
             delay_s = _FIRST_DELAY_S
             while not self._at.remove():
-                self.kill()
-                # hardly ever: all processes end with the first one's pid namespace
-                await self._until_emptier(delay_s)
+                try:
+                    self.kill()
+                    # hardly ever: all processes end with the first one's pid namespace
+                    await self._until_emptier(delay_s)
+                except OSError:  # no descriptor is left, for a moment
+                    await trio.sleep(delay_s)
                 delay_s = min(delay_s * 2, _LONGEST_DELAY_S)
             return
         pids = self.pids()
@@ -162,13 +166,25 @@ class ControlGroup:
         try:
             killed: set[int] = set()
             while new := self._at.pids() - killed:  # forked before their parent was frozen
-                for pid in new:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+                pids = sorted(new)
+                for at in range(0, len(pids), _HELD_PIDFDS):
+                    self._kill_members(pids[at : at + _HELD_PIDFDS])
                 killed |= new
         finally:
             if directory is not None:
                 freezer.thaw_below(directory)
+
+    def _kill_members(self, pids: Sequence[int]) -> None:
+        """Kill those that still are in the group: a number may have become somebody else's."""
+        with contextlib.ExitStack() as opened:
+            held: dict[int, int] = {}
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    held[pid] = os.pidfd_open(pid)
+                    opened.callback(os.close, held[pid])
+            for pid in held.keys() & self._at.pids():
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(held[pid], signal.SIGKILL)
 
     async def freeze(self) -> None:
         """Stop every process where it is. Raises DriverError if some do not, and all go on."""
@@ -213,9 +229,15 @@ class ControlGroup:
         return usage if usage.pids else replace(usage, pids=self._at.count_tasks())
 
     def oom_kills(self) -> int:
-        """How many processes the kernel has killed because the group's memory was used up."""
+        """How many processes the kernel has killed because the group's memory was used up.
+
+        0 if it cannot be read: it is asked for at the end, whose exit code is not to be lost.
+        """
         file = "memory.events" if self.version == 2 else "memory.oom_control"
-        return fields(self._at.read("memory", file)).get("oom_kill", 0)
+        try:
+            return fields(self._at.read("memory", file)).get("oom_kill", 0)
+        except OSError:
+            return 0
 
     async def watch_oom(self, tell: Callable[[], None]) -> None:
         """Call `tell` whenever memory is used up, until the group is gone.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 
-from drivers.execution.cgroup_files import read_or_empty
+from drivers.execution.cgroup_files import NO_DESCRIPTOR, read_or_empty
 from drivers.execution.hierarchy import Hierarchy, fill_cpuset, hand_down
 
 
@@ -82,8 +83,7 @@ class Directories:
     def levels(self) -> Iterator[str]:
         """Every directory, and those of the groups below."""
         for top in self.by_mount.values():
-            for directory, _, _ in os.walk(top):
-                yield directory
+            yield from _levels(top)
 
     def pids(self) -> set[int]:
         """Every process in the group and in those below."""
@@ -95,7 +95,21 @@ class Directories:
     def count_tasks(self) -> int:
         """v1: threads in the group and in those below."""
         top = self.of("freezer") or next(iter(self.by_mount.values()), "")
-        return sum(read_or_empty(f"{level}/tasks").count("\n") for level, _, _ in os.walk(top))
+        return sum(read_or_empty(f"{level}/tasks").count("\n") for level in _levels(top))
+
+
+def _levels(top: str, *, topdown: bool = True) -> Iterator[str]:
+    """A group and those below it; groups that vanish meanwhile are left out.
+
+    Raises OSError if the daemon has no descriptor left: nothing is known then.
+    """
+
+    def tell(error: OSError) -> None:
+        if error.errno in NO_DESCRIPTOR:
+            raise error
+
+    for directory, _, _ in os.walk(top, topdown=topdown, onerror=tell):
+        yield directory
 
 
 def _remove_tree(top: str) -> bool:
@@ -107,11 +121,10 @@ def _remove_tree(top: str) -> bool:
         return True
     except OSError:
         pass  # it holds groups, or processes
-    for directory, _, _ in os.walk(top, topdown=False):
-        try:
-            os.rmdir(directory)
-        except FileNotFoundError:
-            continue
-        except OSError:
-            return False
+    try:
+        for directory in _levels(top, topdown=False):
+            with contextlib.suppress(FileNotFoundError):
+                os.rmdir(directory)
+    except OSError:
+        return False
     return True

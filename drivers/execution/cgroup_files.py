@@ -5,8 +5,10 @@ cgroupfs is memory, not a disk: it is used where it is needed, without a thread.
 
 from __future__ import annotations
 
+import errno
 import os
 
+NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 _READ_BYTES = 65536  # more than any of these files but lists of processes has
 
 
@@ -35,10 +37,15 @@ def read(path: str) -> str:
 
 
 def read_or_empty(path: str) -> str:
-    """A whole file, or "" if this kernel does not have it or the group is gone."""
+    """A whole file, or "" if this kernel does not have it or the group is gone.
+
+    Raises OSError if the daemon has no descriptor left: nothing is known then.
+    """
     try:
         return read(path)
-    except OSError:
+    except OSError as error:
+        if error.errno in NO_DESCRIPTOR:
+            raise
         return ""
 
 

@@ -168,7 +168,7 @@ class NativeExecution:
     async def stats(self, key: str) -> Usage:
         live = self._of(key)
         is_own = live.command.namespaces.network != "host"
-        networks = network_usage(live.spawned.pid) if is_own else ()
+        networks = network_usage(live.spawned.pid, live.spawned.pidfd) if is_own else ()
         return replace(live.group.usage(), networks=networks)
 
     async def update(self, key: str, limits: Limits) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from drivers.execution.cgroup_files import read_or_empty
 from drivers.execution.resources import NetworkUsage
 
@@ -12,9 +14,15 @@ _BYTES, _PACKETS, _ERRORS, _DROPPED = range(4)
 _SENT = 8
 
 
-def network_usage(pid: int) -> tuple[NetworkUsage, ...]:
+def network_usage(pid: int, pidfd: int) -> tuple[NetworkUsage, ...]:
     """Every device that the process sees but its loopback; none once it has ended."""
-    return parse(read_or_empty(f"/proc/{pid}/net/dev"))
+    text = read_or_empty(f"/proc/{pid}/net/dev")
+    try:
+        # only now it is sure that the number was still this process's
+        signal.pidfd_send_signal(pidfd, 0)
+    except ProcessLookupError:
+        return ()
+    return parse(text)
 
 
 def parse(text: str) -> tuple[NetworkUsage, ...]:

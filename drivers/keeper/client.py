@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -18,13 +19,17 @@ from drivers.errors import (
     CommandNotExecutable,
     CommandNotFound,
     DriverError,
+    Exhausted,
     KeeperLost,
     NotRunning,
     SpawnFailed,
+    from_os_error,
 )
 from drivers.keeper import launch, protocol
 from drivers.keeper.plan import HostPlan, Plan, Words, to_text
+from drivers.threads import in_thread_or_here
 
+_LOST = "the keeper process has ended, and all containers with it: restart the daemon"
 END_S = 10.0  # the keeper kills and reaps what is left within this
 FORGET_S = 0.05  # from a known end to its forgetting, unless another message takes it along
 
@@ -58,7 +63,7 @@ class _Awaited:
     async def wait(self) -> dict[str, Any]:
         await self.arrived.wait()
         if self.message is None:
-            raise KeeperLost("the keeper process has ended")
+            raise KeeperLost(_LOST)
         return self.message
 
 
@@ -89,7 +94,8 @@ class Keeper:
             async with self._asked(request, fds) as reply:
                 try:
                     message = _result(await reply.wait())
-                except trio.Cancelled:
+                    _check_pidfd(reply)
+                except (trio.Cancelled, Exhausted):
                     with trio.move_on_after(END_S, shield=True):
                         await self._abandon(key, reply)
                     raise
@@ -119,6 +125,11 @@ class Keeper:
         try:
             async with self._asked({"op": "adopt", "key": key, "pid": pid}, list(kept)) as reply:
                 message = _result(await reply.wait())
+                try:
+                    _check_pidfd(reply)
+                except Exhausted:
+                    await self._abandon(key, reply)
+                    raise
         except BaseException:
             self._ends.pop(key, None)
             raise
@@ -130,7 +141,8 @@ class Keeper:
             with contextlib.suppress(NotRunning):
                 await self.signal(key, SIGKILL)
             _result(await reply.wait())
-            os.close(reply.fds[0])
+            for fd in reply.fds:
+                os.close(fd)
             await self.wait(key)
 
     async def wait(self, key: str) -> Exit:
@@ -160,15 +172,17 @@ class Keeper:
     ) -> AsyncIterator[_Awaited]:
         """Send a request; its answer is awaited in the block."""
         if self._lost:
-            raise KeeperLost("the keeper process has ended")
+            raise KeeperLost(_LOST)
         self._number += 1
         number = self._number
         reply = self._replies[number] = _Awaited()
         try:
             await self._send({**request, "n": number}, fds or [])
             yield reply
+        except ConnectionError as error:
+            raise KeeperLost(f"{_LOST}: {error}") from error
         except OSError as error:
-            raise KeeperLost(f"the keeper process has ended: {error}") from error
+            raise from_os_error(error, "ask the keeper") from error
         finally:
             del self._replies[number]
 
@@ -223,6 +237,12 @@ class Keeper:
         awaited.arrived.set()
 
 
+def _check_pidfd(reply: _Awaited) -> None:
+    """Raise Exhausted if the kernel had no descriptor for what came with an answer."""
+    if not reply.fds:
+        raise from_os_error(OSError(errno.EMFILE, ""), "take the pidfd of a new process")
+
+
 def _spawned(message: dict[str, Any], fds: list[int]) -> Spawned:
     return Spawned(pid=message["pid"], start_time_ticks=message["start_time_ticks"], pidfd=fds[0])
 
@@ -269,7 +289,7 @@ async def open_keeper() -> AsyncIterator[Keeper]:
         finally:
             sock.close()
             with trio.CancelScope(shield=True):  # bounded by END_S
-                await trio.to_thread.run_sync(_end, process)
+                await in_thread_or_here(_end, process)
 
 
 async def _within(scope: trio.CancelScope, keeper: Keeper) -> None:

@@ -24,6 +24,7 @@ from drivers.keeper.plan import Words
 from drivers.keeper.protocol import Failure
 from drivers.keeper.spawn import Spawn, SpawnThreads
 from drivers.kernel import process as p
+from drivers.kernel.descriptors import is_reserved
 from drivers.kernel.program import load_routine
 
 _ORPHANS = 64  # so many that have ended can still be adopted
@@ -103,6 +104,11 @@ class Keeper:
         request, fds = received
         for key in request.get("known", ()):
             self._forget(self._by_key[key])
+        if request.get("is_cut") or (fds and is_reserved(max(fds))):
+            for fd in fds:
+                os.close(fd)
+            self._answer(request["n"], Failure("step", "take descriptors", errno.EMFILE, ""))
+            return
         match request["op"]:
             case "spawn":
                 self._spawn(request, fds)
@@ -135,22 +141,26 @@ class Keeper:
         child = Child(request["key"], request["n"], spawn)
         self._by_key[child.key] = child
         self._unmade.add(child)
-        self._threads.begin(spawn)
+        try:
+            self._threads.begin(spawn)
+        except RuntimeError:
+            spawn.fail(Failure("step", "start thread", errno.EAGAIN, ""))
 
     def _adopt(self, number: int, key: str, pid: int, kept: list[int]) -> None:
         """Take up an orphan as if it had been made here; one that has ended is told of at once."""
         ended = next((orphan for orphan in reversed(self._orphans) if orphan.pid == pid), None)
+        orphan = None
         if _parent_of(pid) == os.getpid() and pid not in self._running:
-            orphan = Orphan(pid, os.pidfd_open(pid), _start_time_ticks(pid), kept)
+            orphan = _orphan(pid)
         elif ended is not None:
             orphan = ended
-            orphan.kept = kept
             self._orphans.remove(orphan)
-        else:
+        if orphan is None:
             for fd in kept:
                 os.close(fd)
             self._answer(number, Failure("step", "adopt process", errno.ESRCH, str(pid)))
             return
+        orphan.kept = kept
         child = Child(key, number, orphan, is_made=True, start_time_ticks=orphan.start_time_ticks)
         self._by_key[key] = child
         if orphan.ended is not None:
@@ -226,7 +236,7 @@ class Keeper:
         if child is not None and not child.start_time_ticks:
             child.start_time_ticks = _start_time_ticks(pid)
         # who it was is kept for a while: it may be adopted yet
-        orphan = None if child else Orphan(pid, os.pidfd_open(pid), _start_time_ticks(pid))
+        orphan = None if child else _orphan(pid)
         _, status, usage = os.wait4(pid, 0)
         end = {
             "event": "exit",
@@ -266,18 +276,33 @@ class Keeper:
             self._look_around()
 
 
+def _orphan(pid: int) -> Orphan | None:
+    """A process that is not reaped yet, or None if there is no descriptor for it."""
+    try:
+        return Orphan(pid, os.pidfd_open(pid), _start_time_ticks(pid))
+    except OSError:
+        return None
+
+
 def _start_time_ticks(pid: int) -> int:
-    """Field 22 of /proc/PID/stat. Source: proc_pid_stat(5)."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        return int(file.read().rpartition(b")")[2].split()[19])
+    """Field 22 of /proc/PID/stat."""
+    return _stat_field(pid, 22)
 
 
 def _parent_of(pid: int) -> int:
-    """Field 4 of /proc/PID/stat, or 0 if there is no such process. Source: proc_pid_stat(5)."""
+    """Field 4 of /proc/PID/stat."""
+    return _stat_field(pid, 4)
+
+
+def _stat_field(pid: int, number: int) -> int:
+    """A field of /proc/PID/stat, or 0 if it cannot be read: nothing here may end the keeper.
+
+    Source: proc_pid_stat(5).
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[1])
-    except (FileNotFoundError, ProcessLookupError):
+            return int(file.read().rpartition(b")")[2].split()[number - 3])
+    except OSError:
         return 0
 
 

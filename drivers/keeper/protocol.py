@@ -2,7 +2,7 @@
 
 A connected pair of SOCK_SEQPACKET sockets; each message is one JSON object in one packet, file
 descriptors beside it (SCM_RIGHTS, unix(7)). A message too long for a packet travels in a memfd,
-which is then the first descriptor, and the packet holds `{"in_memfd": true}`.
+which is then the first descriptor, and the packet holds `{"in_memfd": true, "n": 1}`.
 
 The daemon asks; where there is a number the answer repeats it:
 
@@ -63,13 +63,13 @@ def pack(message: dict[str, Any], fds: list[int]) -> tuple[bytes, list[int], int
     memfd = os.memfd_create("creche-message", os.MFD_CLOEXEC)
     with open(memfd, "wb", closefd=False) as file:
         file.write(data)
-    return b'{"in_memfd": true}', [memfd, *fds], memfd
+    return json.dumps({"in_memfd": True, "n": message.get("n")}).encode(), [memfd, *fds], memfd
 
 
 def unpack(packet: bytes, fds: list[int]) -> tuple[dict[str, Any], list[int]]:
     """The message of a packet, and the descriptors that belong to it."""
     message: dict[str, Any] = json.loads(packet)
-    if not message.get("in_memfd"):
+    if not message.get("in_memfd") or not fds:
         return message, fds
     memfd, *rest = fds
     try:
@@ -108,9 +108,13 @@ def send(sock: socket.socket, message: dict[str, Any], fds: list[int] | None = N
 
 
 def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
-    """The next message, or None if the peer is gone. Descriptors are close-on-exec."""
+    """The next message, or None if the peer is gone. Descriptors are close-on-exec.
+
+    One that lacks some of its descriptors, because there were not enough, says that it `is_cut`.
+    """
     # not socket.recv_fds, which drops the flags it is given
-    packet, ancillary, _, _ = sock.recvmsg(*RECEIVE)
+    packet, ancillary, flags, _ = sock.recvmsg(*RECEIVE)
     if not packet:
         return None
-    return unpack(packet, descriptors(ancillary))
+    message, fds = unpack(packet, descriptors(ancillary))
+    return ({**message, "is_cut": True} if flags & socket.MSG_CTRUNC else message), fds

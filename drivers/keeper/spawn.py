@@ -65,6 +65,11 @@ class Spawn:
         else:
             os.kill(self.pid, signal.SIGKILL)
 
+    def fail(self, failure: Failure) -> None:
+        """There will be no process."""
+        self.outcome = failure
+        self.done()
+
     def done(self) -> None:
         """Tell the main thread."""
         self.is_done = True
@@ -127,7 +132,10 @@ class SpawnThreads:
         _thread.stack_size(_THREAD_BYTES)
 
     def begin(self, spawn: Spawn) -> None:
-        """Have a process made; `spawn.is_done` tells when."""
+        """Have a process made; `spawn.is_done` tells when.
+
+        Raises RuntimeError if it takes a thread, and none can be started.
+        """
         with self._lock:
             starts_thread = self._idle == 0
             self._idle -= not starts_thread

@@ -13,6 +13,7 @@ from drivers.log import jsonlines
 from drivers.log.base import Batch, Entry, LogContext, ReadQuery
 from drivers.log.reading import Reader
 from drivers.log.rotation import RotatingFile
+from drivers.threads import in_thread_or_here
 
 DEFAULTS = {"max-size": "10m", "max-file": "3", "compress": "true"}
 
@@ -37,7 +38,7 @@ class JsonFile:
         self._closed = False
 
     async def log(self, batch: Batch) -> None:
-        await trio.to_thread.run_sync(self._append, batch, limiter=self._writing)
+        await in_thread_or_here(self._append, batch, limiter=self._writing)
         self._wake()
 
     def _append(self, batch: Batch) -> None:
@@ -56,7 +57,7 @@ class JsonFile:
         self._wake()
         async with self._writing:
             if self._file.is_compressing:
-                await trio.to_thread.run_sync(self._file.close)
+                await in_thread_or_here(self._file.close)
             self._file.close()
 
     @contextlib.asynccontextmanager

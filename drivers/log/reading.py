@@ -41,7 +41,7 @@ class Reader:
 
     def _start(self) -> None:
         """Go to the oldest file, or for `tail` to the line so far from the end."""
-        oldest, newest = self._file.oldest_generation(), self._file.generation
+        oldest, newest = self._file.oldest_generation(self._directory), self._file.generation
         self._generation = oldest
         if self._query.tail is None:
             self._open()

@@ -41,22 +41,27 @@ class RotatingFile:
         self._names = threading.Lock()  # held while names move
         self._compressing: threading.Thread | None = None
         self.generation = 0
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._debris, dir_fd=self._directory)
         try:
-            self._open()
+            for debris in (self._debris, self._fresh):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(debris, dir_fd=self._directory)
+            self._fd = self._open(self._name)
         except BaseException:
             os.close(self._directory)
             raise
+        self._size = os.fstat(self._fd).st_size
 
     @property
     def _debris(self) -> str:
         return f".{self._name}.gz"
 
-    def _open(self) -> None:
+    @property
+    def _fresh(self) -> str:
+        return f".{self._name}"
+
+    def _open(self, name: str) -> int:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._fd = os.open(self._name, flags, self._mode, dir_fd=self._directory)
-        self._size = os.fstat(self._fd).st_size
+        return os.open(name, flags, self._mode, dir_fd=self._directory)
 
     def append(self, lines: bytes) -> None:
         """Write whole lines, rotating between two of them where the file is full.
@@ -67,8 +72,9 @@ class RotatingFile:
             if not self._max_bytes:
                 self._write(lines)
                 return
-            if self._size >= self._max_bytes:
-                self._rotate()
+            if self._size >= self._max_bytes and not self._rotate():
+                self._write(lines)  # a file that is too long is better than lines that are lost
+                return
             room = self._max_bytes - self._size
             cut = lines.find(b"\n", room - 1) + 1 or len(lines)
             self._write(lines[:cut])
@@ -84,30 +90,43 @@ class RotatingFile:
             raise
         self._size += len(lines)
 
-    def _rotate(self) -> None:
+    def _rotate(self) -> bool:
+        """Begin a new file; False, and nothing has changed, if there can be none now."""
         if self._max_files == 1:
             os.ftruncate(self._fd, 0)
             self._size = 0
             self.generation += 1
+            return True
+        try:
+            fresh = self._open(self._fresh)  # before anything moves: descriptors may have run out
+        except OSError:
+            return False
+        try:
+            with self._names:
+                self._move(self._max_files - 1, None)
+                for age in range(self._max_files - 2, 0, -1):
+                    self._move(age, age + 1)
+                self._rename(self._name, f"{self._name}.1")
+                self._rename(self._fresh, self._name)
+                os.close(self._fd)
+                self._fd, self._size = fresh, 0
+                self.generation += 1
+        except OSError:
+            os.close(fresh)
+            raise
+        self._begin_to_compress(self.generation - 1)
+        return True
+
+    def _begin_to_compress(self, generation: int) -> None:
+        if not self._compress or (self._compressing is not None and self._compressing.is_alive()):
             return
-        with self._names:
-            self._move(self._max_files - 1, None)
-            for age in range(self._max_files - 2, 0, -1):
-                self._move(age, age + 1)
-            os.rename(
-                self._name,
-                self._name + ".1",
-                src_dir_fd=self._directory,
-                dst_dir_fd=self._directory,
-            )
-            os.close(self._fd)
-            self._open()
-            self.generation += 1
-        if self._compress and (self._compressing is None or not self._compressing.is_alive()):
-            self._compressing = threading.Thread(
-                target=self._compress_one, args=(self.generation - 1,), daemon=True
-            )
-            self._compressing.start()
+        thread = threading.Thread(target=self._compress_one, args=(generation,), daemon=True)
+        with contextlib.suppress(RuntimeError):  # no thread can be started: it stays as it is
+            thread.start()
+            self._compressing = thread
+
+    def _rename(self, name: str, to: str) -> None:
+        os.rename(name, to, src_dir_fd=self._directory, dst_dir_fd=self._directory)
 
     def _move(self, age: int, to: int | None) -> None:
         """Rename, or without `to` delete, the file of an age, compressed or not."""
@@ -117,12 +136,7 @@ class RotatingFile:
                 if to is None:
                     os.unlink(name, dir_fd=self._directory)
                 else:
-                    os.rename(
-                        name,
-                        f"{self._name}.{to}{suffix}",
-                        src_dir_fd=self._directory,
-                        dst_dir_fd=self._directory,
-                    )
+                    self._rename(name, f"{self._name}.{to}{suffix}")
 
     def _compress_one(self, generation: int) -> None:
         """Compress the file of a generation; a disk that is full leaves it as it is."""
@@ -147,12 +161,7 @@ class RotatingFile:
                 os.unlink(self._debris, dir_fd=self._directory)
                 return
             plain = f"{self._name}.{age}"
-            os.rename(
-                self._debris,
-                f"{plain}.gz",
-                src_dir_fd=self._directory,
-                dst_dir_fd=self._directory,
-            )
+            self._rename(self._debris, f"{plain}.gz")
             os.unlink(plain, dir_fd=self._directory)
 
     @property
@@ -160,16 +169,11 @@ class RotatingFile:
         """Whether `close` would wait for a compression that is under way; otherwise it is quick."""
         return self._compressing is not None and self._compressing.is_alive()
 
-    def oldest_generation(self) -> int:
+    def oldest_generation(self, directory: int) -> int:
         """The oldest that there is a file of; negative ones were written before the opening."""
-        return self.generation - max(
-            (age for age in range(self._max_files) if self._exists(age)), default=0
-        )
-
-    def _exists(self, age: int) -> bool:
-        names = set(os.listdir(self._directory))
-        base = self._name if age == 0 else f"{self._name}.{age}"
-        return base in names or f"{base}.gz" in names
+        names = {name.removesuffix(".gz") for name in os.listdir(directory)}
+        ages = [age for age in range(1, self._max_files) if f"{self._name}.{age}" in names]
+        return self.generation - max(ages, default=0)
 
     def hold_directory(self) -> int:
         """A descriptor of the directory, for reading on after `close`; the caller's to close."""
@@ -197,4 +201,4 @@ class RotatingFile:
         if self._fd >= 0:
             os.close(self._fd)
             os.close(self._directory)
-            self._fd = -1
+            self._fd = self._directory = -1

@@ -45,6 +45,7 @@ class OverlayStorage(LayoutStorage):
         self._diffs: dict[str, list[str]] = {}  # the lower directories of a key, once looked up
         self._held: dict[str, list[int]] = {}  # descriptors of mounts, until `put`
         self._ending = ThreadPoolExecutor(1, "overlay-end")
+        self._ending.submit(int)  # now, while there are threads: never another
         self._ended: dict[str, Future[None]] = {}  # of the newest mount of a key
 
     def create(self, key: str, parent: str | None) -> None:

@@ -14,7 +14,15 @@ import h11
 import msgspec
 import trio
 
-from drivers.errors import ConfigError, CrecheError, leaves
+from drivers.errors import (
+    ConfigError,
+    CrecheError,
+    Exhausted,
+    from_host_error,
+    from_os_error,
+    leaves,
+)
+from drivers.kernel.descriptors import is_reserved
 from supervisor import log
 from supervisor.control import auth, faults
 from supervisor.control.connection import SKIPPED_BYTES, Connection, Disconnected
@@ -25,6 +33,8 @@ CONNECTIONS = 4096  # at a time; more wait in the socket's queue
 BACKLOG = 1024
 LINGER_S = 2.0  # for a client that has been refused to end its request
 LINGER_READ_BYTES = 64 * 1024
+REFUSALS = 8  # at a time, of connections for which there are no descriptors
+REFUSE_S = 1.0  # for the request of a client that is to be told of a shortage
 
 # What the host is short of for a moment. Source: accept(2).
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -37,6 +47,9 @@ _HEADERS = {
 }
 
 
+_LAST = {**_HEADERS, "Connection": "close"}
+
+
 class Server:
     """Answers on a listening socket."""
 
@@ -45,6 +58,7 @@ class Server:
         self._name = name
         self._group_id = group_id
         self._room = trio.CapacityLimiter(CONNECTIONS)
+        self._refusals = trio.CapacityLimiter(REFUSALS)
 
     async def serve(self, listener: trio.SocketListener) -> None:
         """Accept until cancelled; every connection is a task of its own."""
@@ -60,7 +74,20 @@ class Server:
                     log.error("control.not_accepted", error=error)
                     await trio.sleep(0.1)  # a free descriptor announces itself by none
                     continue
-                nursery.start_soon(self._converse_in_room, stream, token)
+                if is_reserved(stream.socket.fileno()):
+                    await self._refusals.acquire_on_behalf_of(token)
+                    nursery.start_soon(self._refuse, stream, token)
+                else:
+                    nursery.start_soon(self._converse_in_room, stream, token)
+
+    async def _refuse(self, stream: trio.SocketStream, token: object) -> None:
+        """Tell a client that there are too many; few are told at a time, and not for long."""
+        try:
+            with trio.move_on_after(REFUSE_S):
+                await self.converse(stream, from_os_error(OSError(errno.EMFILE, ""), "connect"))
+        finally:
+            self._refusals.release_on_behalf_of(token)
+            self._room.release_on_behalf_of(token)
 
     async def _converse_in_room(self, stream: trio.SocketStream, token: object) -> None:
         try:
@@ -68,17 +95,20 @@ class Server:
         finally:
             self._room.release_on_behalf_of(token)
 
-    async def converse(self, stream: trio.SocketStream) -> None:
-        """Answer every request of one connection, and close it."""
+    async def converse(self, stream: trio.SocketStream, refusal: CrecheError | None = None) -> None:
+        """Answer every request of one connection, and close it.
+
+        With a `refusal` it is the answer to the first, and there is no other.
+        """
         peer = auth.peer_of(stream.socket)  # type: ignore[arg-type]
         connection = Connection(stream, peer, self._name)
         try:
-            await self._requests(connection)
+            await self._requests(connection, refusal)
         except* (Disconnected, trio.TooSlowError):
             pass
         except* h11.RemoteProtocolError as group:
             log.debug("control.bad_http", peer=peer, error=leaves(group)[0])
-            await _refuse(stream)
+            await _answer_no_http(stream)
         # What fails once the head is out can only be told by the end of the connection. As below,
         # it does not take the containers' supervisor away from everybody else.
         except* CrecheError as group:
@@ -88,10 +118,13 @@ class Server:
         finally:
             await trio.aclose_forcefully(stream)
 
-    async def _requests(self, connection: Connection) -> None:
+    async def _requests(self, connection: Connection, refusal: CrecheError | None) -> None:
         while True:
             request = await connection.next_request()
             if request is None:
+                return
+            if refusal is not None:
+                await connection.answer(request, error_response(refusal), _LAST)
                 return
             answer = await self._answer(request)
             if not await connection.answer(request, answer, _HEADERS):
@@ -104,17 +137,25 @@ class Server:
             return await self._router.find(request)(request)
         except CrecheError as error:
             return error_response(error)
-        except ExceptionGroup as group:
-            _, rest = group.split(CrecheError)
-            if rest is not None:
-                return _bug_response(request, rest)
-            return error_response(leaves(group)[0])
         # A bug while one request is answered is told in full, but does not take the containers'
         # supervisor away from everybody else.
-        except Exception as bug:
-            if isinstance(bug, Disconnected | trio.TooSlowError | h11.RemoteProtocolError):
+        except Exception as failure:
+            if isinstance(failure, Disconnected | trio.TooSlowError | h11.RemoteProtocolError):
                 raise
-            return _bug_response(request, bug)
+            told = _told(failure, f"{request.method} {request.path}")
+            return _bug_response(request, failure) if told is None else error_response(told)
+
+
+def _told(failure: Exception, what: str) -> CrecheError | None:
+    """What the client is told of a failure that is no bug, and has no bug in it."""
+    errors = leaves(failure) if isinstance(failure, ExceptionGroup) else [failure]
+    found = [e if isinstance(e, CrecheError) else _exhausted(e, what) for e in errors]
+    return found[0] if all(found) else None
+
+
+def _exhausted(error: Exception, what: str) -> Exhausted | None:
+    told = from_host_error(error, what)
+    return told if isinstance(told, Exhausted) else None
 
 
 _BAD_REQUEST = (
@@ -123,7 +164,7 @@ _BAD_REQUEST = (
 )
 
 
-async def _refuse(stream: trio.SocketStream) -> None:
+async def _answer_no_http(stream: trio.SocketStream) -> None:
     """Answer what is no HTTP, and read on for a while: who is still sending would else not see it.
 
     Source: unix(7); closing with something unread in the queue resets the connection.

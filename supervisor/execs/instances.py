@@ -10,7 +10,7 @@ from functools import partial
 
 import trio
 
-from drivers.errors import CrecheError, NotFound, from_os_error, leaves
+from drivers.errors import HOST_ERRORS, CrecheError, NotFound, reported
 from drivers.execution.base import ExecutionDriver, Started
 from supervisor import log
 from supervisor.container import Container
@@ -108,11 +108,8 @@ class ExecInstances:
                 stdin=attached and instance.spec.attach_stdin,
                 task_status=_OnStart(instance),
             )
-        except* CrecheError as group:
-            failures += leaves(group)
-        except* OSError as group:  # the kernel refuses the daemon itself: descriptors, memory
-            what = f"exec in container {instance.container.name}"
-            failures += [from_os_error(error, what) for error in leaves(group)]
+        except* (CrecheError, *HOST_ERRORS) as group:
+            failures += reported(group, f"exec in container {instance.container.name}")
         finally:
             instance.ended(failures[0] if failures else None)
         for error in failures:

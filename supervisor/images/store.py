@@ -11,54 +11,25 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import time
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import msgspec
 import trio
 
 from drivers.errors import Conflict, CorruptData, CrecheError, InUse, NotFound, from_os_error
 from drivers.storage.base import StorageDriver
+from supervisor.hold import release
 from supervisor.images import archive as archives
 from supervisor.images import config as configs
 from supervisor.images.archive import ArchivedImage, HashedReader, digest_of
-from supervisor.images.config import ContainerConfig, ImageConfig
+from supervisor.images.config import ContainerConfig
+from supervisor.images.image import Image, chain_ids, new_config
 from supervisor.images.reference import Reference, parse
 
 _ID = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})")
-
-
-class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """An image that is complete on this host."""
-
-    id: str  # sha256:...
-    parsed: ImageConfig
-    raw: bytes
-    layer_bytes: tuple[int, ...]  # of each layer alone, lowest first
-    names: tuple[str, ...] = ()  # "busybox:latest", sorted
-
-    @property
-    def size_bytes(self) -> int:
-        """Of all layers."""
-        return sum(self.layer_bytes)
-
-    @property
-    def config(self) -> ContainerConfig:
-        """What containers inherit."""
-        return self.parsed.config or ContainerConfig()
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The storage keys of its layers, lowest first."""
-        return tuple(chain_ids(self.parsed.rootfs.diff_ids))
-
-    @property
-    def top_layer(self) -> str | None:
-        """The storage key that a container's own layer is made over."""
-        return self.layers[-1] if self.layers else None
 
 
 class Removed(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,16 +37,6 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
 
     untagged: str | msgspec.UnsetType = msgspec.field(name="Untagged", default=msgspec.UNSET)
     deleted: str | msgspec.UnsetType = msgspec.field(name="Deleted", default=msgspec.UNSET)
-
-
-def chain_ids(diff_ids: Iterable[str]) -> list[str]:
-    """The chain ids, without algorithm. Source: the OCI image specification, config.md."""
-    chain = ""
-    found: list[str] = []
-    for diff_id in diff_ids:
-        chain = digest_of(f"{chain} {diff_id}".encode()) if chain else diff_id
-        found.append(chain.removeprefix("sha256:"))
-    return found
 
 
 class ImageStore:
@@ -93,7 +54,8 @@ class ImageStore:
         """Read what is stored."""
         self._names = await trio.to_thread.run_sync(self._read_names)
         for raw in await trio.to_thread.run_sync(self._read_configs):
-            await self._take_up(raw)
+            image = await self._describe(raw)
+            self._images[image.id] = image
 
     def images(self) -> list[Image]:
         """Every image, newest first."""
@@ -166,13 +128,13 @@ class ImageStore:
             parent: str | None = None
             for key, diff_id, name in zip(chain_ids(diff_ids), diff_ids, found.layers, strict=True):
                 if not await trio.to_thread.run_sync(self._storage.exists, key):
+                    made.append(key)  # it may be there though `_apply` is cancelled
                     with archives.unpacked(archive.open(name)) as layer:
                         await self._apply(key, parent, layer, diff_id)
-                    made.append(key)
                 parent = key
             return await self._keep(found.config)
         except BaseException:
-            await self._remove_layers(reversed(made))
+            await release("layers that were loaded", partial(self._remove_layers, made[::-1]))
             raise
 
     async def _apply(self, key: str, parent: str | None, layer: BinaryIO, diff_id: str) -> None:
@@ -201,10 +163,10 @@ class ImageStore:
                 if made:
                     with archives.unpacked(file) as plain:
                         await self._apply(key, None, plain, diff_id)
-                image = await self._keep(_new_config(diff_id, message, config))
+                image = await self._keep(new_config(diff_id, message, config))
             except BaseException:
                 if made:
-                    await self._remove_layers([key])
+                    await release(f"layer {key}", partial(self._remove_layers, [key]))
                 raise
             if reference is not None:
                 await self._set_names({reference: image.id})
@@ -257,22 +219,30 @@ class ImageStore:
                     continue  # a container of a name that is gone may still have it
 
     async def _keep(self, raw: bytes) -> Image:
-        """Store a configuration whose layers are there."""
-        await trio.to_thread.run_sync(
-            write_whole, self._configs / digest_of(raw).removeprefix("sha256:"), raw
-        )
-        return await self._take_up(raw)
+        """Store a configuration whose layers are there.
 
-    async def _take_up(self, raw: bytes) -> Image:
+        Nothing can be cancelled after it is written: whoever is, removes the layers, and a
+        configuration without them is taken for damage at the next start.
+        """
+        image = await self._describe(raw)
+        file = self._configs / image.id.removeprefix("sha256:")
+        try:
+            await trio.to_thread.run_sync(write_whole, file, raw)
+        except CrecheError:
+            if image.id not in self._images:
+                file.unlink(missing_ok=True)
+            raise
+        self._images[image.id] = image
+        return image
+
+    async def _describe(self, raw: bytes) -> Image:
         parsed = configs.decode(raw)
         keys = chain_ids(parsed.rootfs.diff_ids)
         sizes = [
             await trio.to_thread.run_sync(self._storage.diff_size, key, parent)
             for key, parent in zip(keys, [None, *keys], strict=False)
         ]
-        image = Image(id=digest_of(raw), parsed=parsed, raw=raw, layer_bytes=tuple(sizes))
-        self._images[image.id] = image
-        return image
+        return Image(id=digest_of(raw), parsed=parsed, raw=raw, layer_bytes=tuple(sizes))
 
     async def _set_names(self, names: dict[Reference, str]) -> None:
         await self._write_names(self._names | {n.tagged: i for n, i in names.items()})
@@ -330,21 +300,6 @@ def write_whole(path: Path, data: bytes) -> None:
         os.close(directory)
     except OSError as error:
         raise from_os_error(error, f"write {path}") from error
-
-
-def _new_config(diff_id: str, message: str, config: ContainerConfig) -> bytes:
-    created = datetime.fromtimestamp(time.time(), UTC).isoformat().replace("+00:00", "Z")
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
-    content: dict[str, Any] = {
-        "architecture": machine,
-        "os": "linux",
-        "created": created,
-        "comment": message,
-        "config": msgspec.to_builtins(config),
-        "rootfs": {"type": "layers", "diff_ids": [diff_id]},
-        "history": [{"created": created, "comment": message}],
-    }
-    return msgspec.json.encode(content)
 
 
 def _tagged(ref: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from drivers.execution.stuck import explain_stuck
 from tests.cgroups import both, eventually, open_group, running_in
 from tests.native import Box, bind, is_dead, open_box
 from tests.stuck import silent_filesystem
+from tests.system.daemon import PATIENCE_S, Daemon
 
 on_both = pytest.mark.parametrize("hierarchy", both(), ids=lambda h: f"v{h.version}")
 
@@ -161,3 +163,52 @@ async def test_memory_outside_the_limit_is_not_touched(tmp_path: Path) -> None:
             assert (await box.driver.stats("other")).memory.oom_kills == 0
             await box.driver.terminate("other")
         assert (await box.shell("exit 3")).status.code == 3
+
+
+def test_a_client_is_told_what_could_not_be_ended_and_that_it_is_there_yet(
+    creched: Daemon, tmp_path: Path
+) -> None:
+    """ATTACKS 41."""
+    with silent_filesystem(tmp_path / "silent") as silent:
+        script = "cat /silent/file & echo begun; exec sleep 1000000"
+        run = ("run", "-d", "--name", "stuck", "-v", f"{silent.path}:/silent")
+        creched.docker(*run, "busybox", "sh", "-c", script, check=True)
+        assert silent.asked.wait(PATIENCE_S)
+        with creched.docker_begun("rm", "-f", "stuck") as removing:
+            stopped = creched.docker("stop", "-t", "1", "stuck")
+            assert removing.wait(PATIENCE_S) == 1
+        assert stopped.returncode == 1
+        told = r"container stuck: processes \[.*\d+\] do not end after SIGKILL: they wait for"
+        assert re.search(told, stopped.stderr), stopped.stderr
+        # the daemon has all else to do, and the container is not said to be gone
+        ran = creched.docker("run", "--rm", "busybox", "echo", "meanwhile", check=True)
+        assert ran.stdout == "meanwhile\n"
+        shown = creched.docker("ps", "--format", "{{.Names}}", check=True).stdout
+        assert "stuck" in shown.split()
+        silent.abort()
+    creched.docker("wait", "stuck", check=True)
+    assert creched.docker("logs", "stuck", check=True).stdout == "begun\n"
+    creched.docker("rm", "stuck", check=True)
+
+
+def test_a_new_daemon_starts_beside_what_a_killed_one_could_not_end(
+    fresh_creched: Daemon, tmp_path: Path
+) -> None:
+    """ATTACKS 41."""
+    daemon = fresh_creched
+    with silent_filesystem(tmp_path / "silent") as silent:
+        script = "cat /silent/file & echo begun; exec sleep 1000000"
+        run = ("run", "-d", "--name", "stuck", "-v", f"{silent.path}:/silent")
+        daemon.docker(*run, "busybox", "sh", "-c", script, check=True)
+        daemon.docker("create", "--name", "other", "busybox", "echo", "other", check=True)
+        assert silent.asked.wait(PATIENCE_S)
+        assert daemon.stop(signal.SIGKILL) == -signal.SIGKILL
+        daemon.start()
+        assert re.search(r"processes \[.*\d+\] do not end.*wait for the kernel", daemon.log)
+        assert daemon.docker("start", "-a", "other", check=True).stdout == "other\n"
+        again = daemon.docker("start", "stuck")
+        assert (again.returncode, "do not end" in again.stderr) == (1, True)
+        silent.abort()
+    daemon.docker("rm", "stuck", check=True)
+    daemon.stop()
+    daemon.start()  # which finds and removes the group

@@ -13,7 +13,15 @@ from pathlib import Path
 import trio
 
 from drivers.errors import CommandNotExecutable
-from drivers.execution.base import Command, ExecutionDriver, ExitStatus, Pipes, Started
+from drivers.execution import base
+from drivers.execution.base import (
+    Command,
+    ExecutionDriver,
+    ExitStatus,
+    Pipes,
+    Started,
+    WindowSize,
+)
 from drivers.execution.resources import Limits
 from drivers.kernel import mount
 from tests.fakes.execution import FakeExecution, Process, exits, fails, runs_forever
@@ -70,6 +78,7 @@ class Rig:
         stdout: int | None = None,
         stderr: int | None = None,
         limits: Limits | None = None,
+        terminal: WindowSize | None = None,
         task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
     ) -> ExitStatus:
         """Run a command to its end; without descriptors it writes to nobody."""
@@ -90,8 +99,19 @@ class Rig:
                 env=ENV,
                 user=user,
                 limits=limits or Limits(),
+                terminal=terminal,
             )
             return await self.driver.run(command, pipes, task_status=task_status)
+
+    async def exec(self, argv: tuple[str, ...], *, terminal: WindowSize | None) -> ExitStatus:
+        """Run one more process to its end; it writes to nobody."""
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            process = base.Process(key="k", argv=argv, env=ENV, terminal=terminal)
+            pipes = Pipes(stdin=null, stdout=null, stderr=null)
+            return await self.driver.exec(process, pipes, task_status=ClosesTerminal())
+        finally:
+            os.close(null)
 
     @contextlib.asynccontextmanager
     async def ready(
@@ -111,6 +131,15 @@ class Rig:
                 os.close(writer)
             assert await output.receive_some() == b"ready\n"
             yield ends
+
+
+class ClosesTerminal(trio.TaskStatus[Started]):
+    """Takes a terminal over, whose it is from the start on, and hangs up at once."""
+
+    def started(self, value: Started | None = None) -> None:
+        assert value is not None
+        if value.terminal_fd is not None:
+            os.close(value.terminal_fd)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from drivers.errors import (
     LimitUnavailable,
     NotRunning,
 )
-from drivers.execution.base import ExecutionDriver
+from drivers.execution.base import ExecutionDriver, WindowSize
 from drivers.execution.resources import Limits
 from tests.cancel import cancel_everywhere
 from tests.cgroups import eventually
@@ -35,6 +35,7 @@ from tests.conformance.harness_execution import (
     ROWS,
     SPEAKS,
     TRUE,
+    ClosesTerminal,
     Rig,
 )
 
@@ -301,6 +302,39 @@ async def test_cancelled_at_any_step_nothing_is_left(rig: Rig) -> None:
         await rig.run(TRUE)
 
     await cancel_everywhere(work, check)
+
+
+@drivers()
+async def test_a_terminal_cancelled_at_any_step_is_closed(rig: Rig) -> None:
+    before = os.listdir("/proc/self/fd")
+
+    async def check() -> None:
+        assert os.listdir("/proc/self/fd") == before
+        assert await rig.driver.leftovers() == []
+
+    async def work() -> None:
+        await rig.run(TRUE, terminal=WindowSize(), task_status=ClosesTerminal())
+
+    await cancel_everywhere(work, check)
+
+
+@drivers()
+@pytest.mark.parametrize("terminal", [None, WindowSize()], ids=["pipes", "terminal"])
+async def test_an_exec_cancelled_at_any_step_leaves_nothing(
+    rig: Rig, terminal: WindowSize | None
+) -> None:
+    async with rig.ready(FOREVER):
+        before, pids = os.listdir("/proc/self/fd"), await rig.driver.pids("k")
+
+        async def check() -> None:
+            assert os.listdir("/proc/self/fd") == before
+            assert await rig.driver.pids("k") == pids
+
+        async def work() -> None:
+            await rig.exec(TRUE, terminal=terminal)
+
+        await cancel_everywhere(work, check)
+        await rig.driver.terminate("k")
 
 
 @drivers()

@@ -102,8 +102,10 @@ def exits(
     """A program that writes, works for a while, and exits."""
 
     async def program(process: Process) -> int:
-        process.write(stdout)
-        process.write_error(stderr)
+        if stdout:  # to say nothing works with a terminal that has been hung up, too
+            process.write(stdout)
+        if stderr:
+            process.write_error(stderr)
         await trio.sleep(after_s)
         return code
 

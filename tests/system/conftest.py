@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -38,6 +38,14 @@ def fresh_creched(busybox: Path) -> Iterator[Daemon]:
 
 
 @pytest.fixture
+def name(creched: Daemon, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A container's name, which is free before and after."""
+    chosen = request.node.originalname.removeprefix("test_")[:40]
+    yield chosen
+    creched.docker("rm", "-f", chosen)
+
+
+@pytest.fixture
 def creched_on_small_disk(busybox: Path) -> Iterator[Daemon]:
     """A daemon whose root has room for 24 MiB only."""
     yield from running_daemon(busybox, root_size="24m")
@@ -49,6 +57,7 @@ def running_daemon(
     root_size: str = "",
     root_filesystem: str = "",
     configure: Callable[[Path], list[str]] = lambda _: [],
+    prefix: Sequence[str] = (),
 ) -> Iterator[Daemon]:
     """Start one; after its end nothing of it may be left on the host.
 
@@ -62,6 +71,7 @@ def running_daemon(
         root_size=root_size,
         root_filesystem=root_filesystem,
         options=configure(directory),
+        prefix=list(prefix),
     )
     host = Host(daemon.cgroup_parent, directory)
     shutil.copy(image, daemon.image)

@@ -25,6 +25,7 @@ class Daemon:
     root_size: str = ""  # the root is then a tmpfs of this size, in a mount namespace of its own
     root_filesystem: str = ""  # it is then one of this type, which lives in memory
     options: list[str] = field(default_factory=list)  # more of them
+    prefix: list[str] = field(default_factory=list)  # a program that starts it
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -66,7 +67,7 @@ class Daemon:
     def _before(self) -> list[str]:
         """What to start the daemon with, if its root is a file system of its own."""
         if not self.root_size and not self.root_filesystem:
-            return []
+            return self.prefix
         root = self.directory / "root"
         root.mkdir(mode=0o700, exist_ok=True)
         fstype = self.root_filesystem or "tmpfs"

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.system.daemon import PATIENCE_S, Daemon, docker_binaries
-
-
-@pytest.fixture
-def name(creched: Daemon, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A container's name, which is free before and after."""
-    chosen = request.node.originalname.removeprefix("test_")[:40]
-    yield chosen
-    creched.docker("rm", "-f", chosen)
-
-
-def field(creched: Daemon, name: str, path: str) -> str:
-    return creched.docker("inspect", "-f", "{{" + path + "}}", name, check=True).stdout.strip()
+from tests.system.docker import field
 
 
 def until(creched: Daemon, name: str, path: str, value: str) -> None:

@@ -6,35 +6,15 @@ import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from supervisor.cli.client import Client
 from tests.system.daemon import Daemon
+from tests.system.docker import field, until
 
 _FOREVER = ("sh", "-c", "while :; do :; done")
-
-
-@pytest.fixture
-def name(creched: Daemon, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A container's name, which is free before and after."""
-    chosen = request.node.originalname.removeprefix("test_")[:40]
-    yield chosen
-    creched.docker("rm", "-f", chosen)
-
-
-def _field(creched: Daemon, name: str, path: str) -> str:
-    return creched.docker("inspect", "-f", "{{" + path + "}}", name, check=True).stdout.strip()
-
-
-def _until(holds: Callable[[], object]) -> None:
-    end = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def _ticks(pid: int) -> int:
@@ -46,9 +26,9 @@ def _ticks(pid: int) -> int:
 def test_pause_and_unpause(creched: Daemon, name: str) -> None:
     creched.docker("run", "-d", "--name", name, "busybox", *_FOREVER, check=True)
     creched.docker("pause", name, check=True)
-    assert _field(creched, name, ".State.Status") == "paused"
+    assert field(creched, name, ".State.Status") == "paused"
     assert "(Paused)" in creched.docker("ps", check=True).stdout
-    pid = int(_field(creched, name, ".State.Pid"))
+    pid = int(field(creched, name, ".State.Pid"))
     before = _ticks(pid)
     assert creched.docker("top", name, check=True).stdout.count("while") == 1
     again = creched.docker("pause", name)
@@ -57,29 +37,29 @@ def test_pause_and_unpause(creched: Daemon, name: str) -> None:
     assert "must be unpaused first" in creched.docker("rm", name).stderr
     assert _ticks(pid) == before
     creched.docker("unpause", name, check=True)
-    _until(lambda: _ticks(pid) > before)
+    until(lambda: _ticks(pid) > before)
     assert "is not paused" in creched.docker("unpause", name).stderr
 
 
 @pytest.mark.parametrize("verb", [("stop", "-t", "1"), ("kill",), ("rm", "-f"), ("restart", "-t0")])
 def test_a_paused_container_is_ended(creched: Daemon, name: str, verb: tuple[str, ...]) -> None:
     creched.docker("run", "-d", "--name", name, "busybox", *_FOREVER, check=True)
-    pid = int(_field(creched, name, ".State.Pid"))
+    pid = int(field(creched, name, ".State.Pid"))
     creched.docker("pause", name, check=True)
     creched.docker(*verb, name, check=True)
-    _until(lambda: not Path(f"/proc/{pid}").exists())
+    until(lambda: not Path(f"/proc/{pid}").exists())
 
 
 def test_a_paused_container_does_not_outlive_a_killed_daemon(
     fresh_creched: Daemon, name: str
 ) -> None:
     fresh_creched.docker("run", "-d", "--name", name, "busybox", *_FOREVER, check=True)
-    pid = int(_field(fresh_creched, name, ".State.Pid"))
+    pid = int(field(fresh_creched, name, ".State.Pid"))
     fresh_creched.docker("pause", name, check=True)
     assert fresh_creched.stop(signal.SIGKILL) == -signal.SIGKILL
     fresh_creched.start()
-    _until(lambda: not Path(f"/proc/{pid}").exists())
-    assert _field(fresh_creched, name, ".State.Status") == "exited"
+    until(lambda: not Path(f"/proc/{pid}").exists())
+    assert field(fresh_creched, name, ".State.Status") == "exited"
 
 
 def test_every_limit_reaches_the_container(creched: Daemon, name: str) -> None:
@@ -90,7 +70,7 @@ def test_every_limit_reaches_the_container(creched: Daemon, name: str) -> None:
     ]
     show = "grep -E '^(Cpus|Mems)_allowed_list' /proc/self/status; sleep 1000"
     creched.docker("run", "-d", "--name", name, *options, "busybox", "sh", "-c", show, check=True)
-    _until(lambda: "Mems" in creched.docker("logs", name).stdout)
+    until(lambda: "Mems" in creched.docker("logs", name).stdout)
     assert creched.docker("logs", name).stdout.split()[1::2] == ["0", "0"]
     found = json.loads(creched.docker("inspect", name).stdout)[0]["HostConfig"]
     assert (found["Memory"], found["MemorySwap"]) == (64 << 20, 96 << 20)
@@ -122,18 +102,18 @@ def test_a_limit_that_cannot_be_is_refused(
 
 def test_update_changes_limits_of_what_runs(creched: Daemon, name: str) -> None:
     creched.docker("run", "-d", "--name", name, "busybox", "sleep", "1000", check=True)
-    pid = int(_field(creched, name, ".State.Pid"))
+    pid = int(field(creched, name, ".State.Pid"))
     assert os.sched_getaffinity(pid) == os.sched_getaffinity(0)
     options = ("--cpuset-cpus", "0", "--memory", "64m", "--pids-limit", "9", "--cpus", "1")
     creched.docker("update", *options, "--restart", "always", name, check=True)
     assert os.sched_getaffinity(pid) == {0}
-    assert _field(creched, name, ".HostConfig.Memory") == str(64 << 20)
-    assert _field(creched, name, ".HostConfig.RestartPolicy.Name") == "always"
+    assert field(creched, name, ".HostConfig.Memory") == str(64 << 20)
+    assert field(creched, name, ".HostConfig.RestartPolicy.Name") == "always"
     refused = creched.docker("update", "--cpu-quota", "5000", name)
     assert "CPU Quota cannot be updated as NanoCPUs has already been set" in refused.stderr
     refused = creched.docker("update", "--memory", "1k", name)
     assert "Minimum memory limit allowed is 6MB" in refused.stderr
-    assert _field(creched, name, ".HostConfig.Memory") == str(64 << 20)
+    assert field(creched, name, ".HostConfig.Memory") == str(64 << 20)
     creched.docker("update", "--restart", "no", name, check=True)
 
 
@@ -141,8 +121,8 @@ def test_stats_are_what_the_container_has_burnt(creched: Daemon, name: str) -> N
     script = "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done; echo done; exec sleep 1000"
     options = ("--cpus", "0.5", "--memory", "64m")
     creched.docker("run", "-d", "--name", name, *options, "busybox", "sh", "-c", script, check=True)
-    _until(lambda: "done" in creched.docker("logs", name).stdout)
-    pid = int(_field(creched, name, ".State.Pid"))
+    until(lambda: "done" in creched.docker("logs", name).stdout)
+    pid = int(field(creched, name, ".State.Pid"))
     measured_ns = _ticks(pid) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
     query = {"stream": False, "one-shot": True}
     stats = Client(str(creched.socket)).call("GET", f"/containers/{name}/stats", query)
@@ -157,7 +137,7 @@ def test_stats_are_what_the_container_has_burnt(creched: Daemon, name: str) -> N
 
 def test_docker_stats_shows_the_share_of_a_processor(creched: Daemon, name: str) -> None:
     creched.docker("run", "-d", "--name", name, "--cpus", "0.3", "busybox", *_FOREVER, check=True)
-    _until(lambda: _ticks(int(_field(creched, name, ".State.Pid"))) > 5)
+    until(lambda: _ticks(int(field(creched, name, ".State.Pid"))) > 5)
     shown = creched.docker("stats", "--no-stream", "--format", "{{.CPUPerc}}", name, check=True)
     assert 5 < float(shown.stdout.strip().rstrip("%")) < 60
     ours = creched.crechectl("stats", "--no-stream", name, check=True).stdout.splitlines()
@@ -167,7 +147,7 @@ def test_docker_stats_shows_the_share_of_a_processor(creched: Daemon, name: str)
 
 def test_top_takes_the_arguments_of_ps(creched: Daemon, name: str) -> None:
     creched.docker("run", "-d", "--name", name, "busybox", "sleep", "1000", check=True)
-    pid = _field(creched, name, ".State.Pid")
+    pid = field(creched, name, ".State.Pid")
     usual = creched.docker("top", name, check=True).stdout.splitlines()
     assert usual[0].split()[:2] == ["UID", "PID"]
     chosen = creched.docker("top", name, "-o", "pid,comm", check=True).stdout.splitlines()
@@ -192,9 +172,9 @@ def test_running_out_of_memory_is_told(creched: Daemon, name: str) -> None:
                 *("run", "-d", "--name", name, "--memory", "16m", "busybox", "sh", "-c", script),
                 check=True,
             )
-            _until(lambda: "survived" in creched.docker("logs", name).stdout)
-            _until(lambda: _field(creched, name, ".State.OOMKilled") == "true")
-            assert _field(creched, name, ".State.Status") == "running"
-            assert listener.stdout.readline().split() == ["oom", _field(creched, name, ".Id")]
+            until(lambda: "survived" in creched.docker("logs", name).stdout)
+            until(lambda: field(creched, name, ".State.OOMKilled") == "true")
+            assert field(creched, name, ".State.Status") == "running"
+            assert listener.stdout.readline().split() == ["oom", field(creched, name, ".Id")]
         finally:
             listener.kill()

@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterator
 
 import pytest
 
 from tests.system.daemon import Daemon
-
-
-def run(creched: Daemon, *arguments: str) -> str:
-    """Standard output of `docker run --rm ...`, which must succeed."""
-    return creched.docker("run", "--rm", *arguments, check=True).stdout
-
-
-@contextlib.contextmanager
-def running(creched: Daemon, *arguments: str) -> Iterator[str]:
-    """The id of a container that runs until the end of the block."""
-    made = creched.docker("run", "-d", *arguments, "busybox", "sleep", "100000", check=True)
-    try:
-        yield made.stdout.strip()
-    finally:
-        creched.docker("rm", "-f", made.stdout.strip(), check=True)
+from tests.system.docker import run, running
 
 
 def namespaces(creched: Daemon, *options: str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
@@ -14,25 +13,11 @@ import pytest
 
 from tests.system.conftest import running_daemon
 from tests.system.daemon import Daemon
+from tests.system.docker import run, running
 
 # Docker's own client lets nothing but "host" through as --userns.
 AUTO = ("--security-opt", "userns=auto")
 _POOL_START = 0x70000000
-
-
-def run(creched: Daemon, *arguments: str) -> str:
-    """Standard output of `docker run --rm ...`, which must succeed."""
-    return creched.docker("run", "--rm", *arguments, check=True).stdout
-
-
-@contextlib.contextmanager
-def running(creched: Daemon, *arguments: str) -> Iterator[str]:
-    """The id of a container that runs until the end of the block."""
-    made = creched.docker("run", "-d", *arguments, "busybox", "sleep", "100000", check=True)
-    try:
-        yield made.stdout.strip()
-    finally:
-        creched.docker("rm", "-f", made.stdout.strip(), check=True)
 
 
 def inspect(creched: Daemon, container: str) -> dict[str, object]:

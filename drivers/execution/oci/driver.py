@@ -42,6 +42,7 @@ from drivers.execution.user import look_up
 from drivers.keeper.client import Keeper
 from drivers.keeper.protocol import MAX_FDS
 from drivers.kernel.process import last_capability
+from drivers.threads import in_thread_or_here
 
 DEFAULT_RUNTIME = "runc"
 DEFAULT_DIRECTORY = Path("/run/creche/oci")
@@ -275,7 +276,7 @@ class OciExecution:
     async def stats(self, key: str) -> Usage:
         live = self._of(key)
         own_network = live.command.namespaces.network != "host"
-        networks = network_usage(live.pid) if own_network else ()
+        networks = network_usage(live.pid, live.pidfd) if own_network else ()
         return dataclasses.replace(live.group.usage(), networks=networks)
 
     async def watch_oom(self, key: str, tell: Callable[[], None]) -> None:
@@ -310,7 +311,7 @@ class OciExecution:
             with trio.move_on_after(DELETE_S):
                 await self._runtime.delete(key)
             await group.remove()
-            await trio.to_thread.run_sync(Bundle(self._bundles / key).remove)
+            await in_thread_or_here(Bundle(self._bundles / key).remove)
 
     @contextmanager
     def _alive(self, key: str, live: _Live) -> Iterator[None]:
@@ -350,7 +351,7 @@ def _started(launched: Launched) -> Started:
 
 async def _remove_job(job: Job) -> None:
     with trio.CancelScope(shield=True):
-        await trio.to_thread.run_sync(job.remove)
+        await in_thread_or_here(job.remove)
 
 
 def open_driver(

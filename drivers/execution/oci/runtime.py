@@ -12,10 +12,11 @@ from pathlib import Path
 
 import trio
 
-from drivers.errors import DriverError, Unsupported, from_os_error
+from drivers.errors import HOST_ERRORS, DriverError, Unsupported, from_host_error
 from drivers.execution.checks import RLIMITS
 from drivers.execution.oci.bundle import Bundle, Job
 from drivers.execution.oci.failures import explain, last_message
+from drivers.threads import in_thread_or_here
 
 _SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ENVIRONMENT = {"PATH": _SEARCH}  # nothing of the daemon's: it may hold secrets
@@ -62,7 +63,7 @@ class Runtime:
         # what it leaves in spite of that is removed, or reported, with the control group
         with contextlib.suppress(DriverError):
             await self._call(Path(os.devnull), "delete", "--force", key)
-        await trio.to_thread.run_sync(shutil.rmtree, state, True)
+        await in_thread_or_here(shutil.rmtree, state, True)
 
     def known(self) -> list[str]:
         """The containers that the runtime has a state of; blocking."""
@@ -104,7 +105,10 @@ class Runtime:
                 env=ENVIRONMENT,
                 start_new_session=True,
             )
-        except OSError as error:
-            raise from_os_error(error, f"run {self.name} {verb}") from error
+        except HOST_ERRORS as error:
+            refused = from_host_error(error, f"run {self.name} {verb}")
+            if refused is None:
+                raise
+            raise refused from error
         if done.returncode:
             raise await trio.to_thread.run_sync(self.failure, log, verb, argv)

@@ -21,8 +21,9 @@ from supervisor.control.docker.values import NEVER, answer, has_labels, parse_fi
 from supervisor.control.http import Answer, Request, Response
 from supervisor.control.router import Route, route
 from supervisor.images.config import ContainerConfig
+from supervisor.images.image import Image
 from supervisor.images.reference import parse
-from supervisor.images.store import Image, Removed
+from supervisor.images.store import Removed
 
 _FILTERS = frozenset({"reference", "label", "dangling", "before", "since", "until"})
 _NS = 1_000_000_000

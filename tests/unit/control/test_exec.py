@@ -11,78 +11,10 @@ from trio.testing import MockClock
 
 from supervisor.control.docker.frames import frame
 from supervisor.execs.instances import KEPT_S, STARTED_WITHIN_S
-from tests.fakes.execution import Process, Program, exits, runs_forever
-from tests.unit.control.api import Api, open_api
+from tests.fakes.execution import exits
+from tests.unit.control.api import open_api
+from tests.unit.control.execs import SCRIPTS, STDIN, ended, exec_in, left_open, told
 from tests.unit.supervisor.world import DEAF, FOREVER
-
-STDIN = {"AttachStdin": True}
-
-
-async def echoing(process: Process) -> int:
-    """Repeats lines in capitals until the end of file; the number of lines is the exit code."""
-    count = 0
-    while line := await process.read_line():
-        process.write(line.upper())
-        count += 1
-    return count
-
-
-async def size(process: Process) -> int:
-    """Writes the size of its terminal again for every line it reads."""
-    while True:
-        columns, rows = os.get_terminal_size(process.stdout)
-        process.write(f"{rows}x{columns}\n".encode())
-        await process.read_line()
-
-
-async def flooding(process: Process) -> int:
-    """Writes 4 MiB, as fast as it is read."""
-    os.set_blocking(process.stdout, False)
-    async with trio.lowlevel.FdStream(os.dup(process.stdout)) as pipe:
-        await pipe.send_all(bytes(4 * 1024 * 1024))
-    return 0
-
-
-async def leaving_a_writer(process: Process) -> int:
-    """Ends, while another process has its output open still."""
-    process.write(b"done\n")
-    _left_open.append(os.dup(process.stdout))
-    return 0
-
-
-_left_open: list[int] = []
-
-SCRIPTS: dict[tuple[str, ...], Program] = {
-    ("greet",): exits(3, stdout=b"out\n", stderr=b"err\n"),
-    ("echo",): echoing,
-    ("size",): size,
-    ("flood",): flooding,
-    ("leave",): leaving_a_writer,
-    ("soon",): exits(0, after_s=5),
-    ("for", "ever"): runs_forever(),
-}
-
-
-async def exec_in(api: Api, *argv: str, **fields: object) -> str:
-    """An exec in a container of its own."""
-    return await api.exec(await api.run(*FOREVER), *argv, **fields)
-
-
-async def ended(api: Api, exec_id: str) -> int:
-    """Wait for its end; the exit code."""
-    instance = api.world.manager.execs.find(exec_id)
-    await instance.until(lambda: instance.exit_code is not None)
-    return int((await api.ask("GET", f"/exec/{exec_id}/json")).json["ExitCode"])
-
-
-def told(api: Api, exec_id: str) -> list[tuple[str, str]]:
-    """The events about an exec, with the exit code if there is one."""
-    events = api.world.manager.events.history(since_ns=0)
-    return [
-        (e.action, e.attributes.get("exitCode", ""))
-        for e in events
-        if e.attributes.get("execID") == exec_id
-    ]
 
 
 @pytest.mark.parametrize("upgrade", [True, False])
@@ -231,7 +163,7 @@ async def test_output_is_not_waited_for_once_the_process_has_ended(
         exec_id = await exec_in(api, "leave")
         async with api.hijack(f"/exec/{exec_id}/start", {}) as client:
             assert await client.rest() == frame("stdout", b"done\n")
-        os.close(_left_open.pop())
+        os.close(left_open.pop())
 
 
 async def test_an_exec_ends_with_its_container(tmp_path: Path) -> None:
@@ -357,53 +289,6 @@ async def test_where_no_exec_can_be_had_is_told_in_dockers_words(
             assert (reply.status, reply.message) == (409, message)
         reply = await api.ask("POST", "/containers/nope/exec", {"Cmd": ["a"]})
         assert (reply.status, reply.message) == (404, "No such container: nope")
-
-
-async def test_a_terminal_is_raw_and_has_the_size_that_is_asked_for(tmp_path: Path) -> None:
-    async with open_api(tmp_path, SCRIPTS) as api:
-        exec_id = await exec_in(api, "size", Tty=True, ConsoleSize=[11, 22], **STDIN)
-        start = {"Tty": True, "ConsoleSize": [33, 44]}
-        async with api.hijack(f"/exec/{exec_id}/start", start) as client:
-            assert await client.until(b"\n") == b"33x44\r\n"
-            reply = await api.ask("POST", f"/exec/{exec_id}/resize", h="5", w="6")
-            assert reply.status == 200
-            await client.raw.send_all(b"\r")
-            await client.until(b"5x6\r\n")
-
-
-async def test_a_size_may_come_before_the_start_and_not_after_the_end(tmp_path: Path) -> None:
-    async with open_api(tmp_path, SCRIPTS) as api:
-        exec_id = await exec_in(api, "size", Tty=True)
-        path = f"/exec/{exec_id}/resize"
-        assert (await api.ask("POST", path, h="7", w="8")).status == 200
-        async with api.hijack(f"/exec/{exec_id}/start", {"Tty": True}) as client:
-            assert await client.until(b"\n") == b"7x8\r\n"
-        api.world.execution.execs[0].die(9)
-        await ended(api, exec_id)
-        assert (await api.ask("POST", path, h="7", w="8")).status == 404
-        assert (await api.ask("POST", path, h="a", w="8")).status == 400
-        assert (await api.ask("POST", path, h="1")).status == 400
-        assert (await api.ask("POST", "/exec/nope/resize", h="1", w="1")).status == 404
-
-
-async def test_the_detach_keys_leave_a_terminal_that_goes_on(tmp_path: Path) -> None:
-    async with open_api(tmp_path, SCRIPTS) as api:
-        exec_id = await exec_in(api, "echo", Tty=True, DetachKeys="ctrl-a,b", **STDIN)
-        async with api.hijack(f"/exec/{exec_id}/start", {"Tty": True}) as client:
-            await client.raw.send_all(b"one\n")
-            await client.until(b"ONE\r\n")
-            await client.raw.send_all(b"\x01b")
-            await client.rest()
-        assert api.world.manager.execs.find(exec_id).is_running
-        assert told(api, exec_id)[-1] == ("exec_detach", "")
-
-
-async def test_without_a_terminal_the_keys_are_input_like_any(tmp_path: Path) -> None:
-    async with open_api(tmp_path, SCRIPTS) as api:
-        exec_id = await exec_in(api, "echo", **STDIN)
-        async with api.hijack(f"/exec/{exec_id}/start", {}) as client:
-            await client.raw.send_all(b"\x10\x11\n")
-            await client.until(frame("stdout", b"\x10\x11\n"))
 
 
 async def test_events_are_found_by_the_name_before_the_command(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from drivers.log import jsonlines
 from drivers.log.base import Batch, Entry, LogContext, ReadQuery
 from drivers.log.jsonfile import JsonFile, open_driver
 from drivers.log.rotation import RotatingFile
+from tests.shortage import without_descriptors
 
 # What dockerd 20.10 wrote for the same bytes, but for what is no UTF-8.
 RECORDED = (
@@ -139,7 +140,7 @@ def test_rotation_at_any_size_loses_nothing(tmp_path: Path, sizes: list[int]) ->
         written += lines
     held = file.hold_directory()
     back = b""
-    for generation in range(file.oldest_generation(), file.generation + 1):
+    for generation in range(file.oldest_generation(held), file.generation + 1):
         opened = file.open_generation(generation, held)
         assert opened is not None
         with opened:
@@ -241,6 +242,23 @@ async def test_a_full_disk_is_told_and_leaves_no_half_line(tmp_path: Path) -> No
     await write(driver, b"after\n")
     assert await read(driver, ReadQuery()) == [b"before\n", b"after\n"]
     await driver.close()
+
+
+async def test_a_full_file_goes_on_while_there_are_no_descriptors_for_the_next(
+    tmp_path: Path,
+) -> None:
+    """ATTACKS 43: nothing is lost, and it is rotated as soon as there are."""
+    file = RotatingFile(str(tmp_path), "log", max_bytes=20, max_files=3, compress=False, mode=0o640)
+    file.append(b"this fills a file\n" * 2)
+    with without_descriptors():
+        for _ in range(3):
+            file.append(b"meanwhile\n")
+    assert os.listdir(tmp_path) == ["log"]
+    file.append(b"again\n")
+    file.close()
+    assert (tmp_path / "log.1").read_bytes() == b"this fills a file\n" * 2 + b"meanwhile\n" * 3
+    assert (tmp_path / "log").read_bytes() == b"again\n"
+    assert sorted(os.listdir(tmp_path)) == ["log", "log.1"]
 
 
 async def test_a_symlink_in_the_place_of_the_log_is_not_followed(tmp_path: Path) -> None:

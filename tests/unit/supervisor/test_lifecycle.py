@@ -279,8 +279,34 @@ async def _restart_what_is_required(world: World) -> None:
     await world.manager.restart("db")
 
 
+async def _attach_and_end_for_good(world: World) -> None:
+    container = await world.make("aa", *FOREVER, auto_remove=True, open_stdin=True)
+    with world.manager.attach("aa") as attachment:
+        await world.manager.start("aa")
+        await attachment.send_stdin(b"hello\n")
+        await world.manager.kill("aa", 9)
+        assert [data async for data in attachment.output] == []
+    await container.until(lambda: container.removed)
+
+
+async def _rename_and_remove_by_force(world: World) -> None:
+    await world.make("aa", *FOREVER, tty=True)
+    await world.manager.start("aa")
+    await world.manager.rename("aa", "bb")
+    await world.make("aa", *FOREVER)
+    for name in ("aa", "bb"):
+        await world.manager.remove(name, force=True)
+
+
 @pytest.mark.parametrize(
-    "transitions", [_stop_with_escalation, _back_off_and_end, _restart_what_is_required]
+    "transitions",
+    [
+        _stop_with_escalation,
+        _back_off_and_end,
+        _restart_what_is_required,
+        _attach_and_end_for_good,
+        _rename_and_remove_by_force,
+    ],
 )
 async def test_every_cancelled_transition_leaves_nothing_held(
     tmp_path: Path,
@@ -300,6 +326,10 @@ async def test_every_cancelled_transition_leaves_nothing_held(
         for world in made[-1:]:
             assert world.execution.live == {}
             assert await world.network.list() == []
+            # every name is that of a container that is there
+            names = {container.name for container in world.manager.all()}
+            taken = {name for name in ("aa", "bb") if not world.manager.containers.is_free(name)}
+            assert taken <= names
         assert len(os.listdir("/proc/self/fd")) == descriptors
 
     assert await cancel_everywhere(life, check) > 20

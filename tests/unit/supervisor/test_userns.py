@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,8 @@ from supervisor.id_pool import DEFAULT_START, Pool, UserMaps
 from supervisor.spec import ContainerSpec, Isolation, UserMap
 from supervisor.subids import open_user_maps
 from supervisor.userns import RANGE, Caller, check_mode, checked, parse_map
-from tests.unit.supervisor.world import FOREVER, open_world
+from tests.cancel import cancel_everywhere
+from tests.unit.supervisor.world import FOREVER, World, open_world
 
 ALICE = Caller(uid=1000, gid=100)
 _numbers = itertools.count()
@@ -202,3 +204,23 @@ async def test_the_map_is_kept_with_the_container(tmp_path: Path) -> None:
     assert three.spec.user_map == one.spec.user_map
     maps = [c.spec.user_map for c in (two, three, four)]
     assert len({m.uids for m in maps if m}) == 3
+
+
+async def test_a_range_is_free_again_when_the_creation_is_cancelled_at_any_step(
+    tmp_path: Path,
+) -> None:
+    made: list[World] = []
+
+    async def work() -> None:
+        async with open_world(Path(tempfile.mkdtemp(dir=tmp_path)), {}) as world:
+            made.append(world)
+            await world.make("aa", *FOREVER, isolation=Isolation(userns_mode="auto"))
+            await world.manager.remove("aa")
+            await world.make("aa", *FOREVER, isolation=Isolation(userns_mode="auto"))
+
+    async def check() -> None:
+        for world in made[-1:]:
+            there = {container.id for container in world.manager.all()}
+            assert world.manager._user_maps._taken.keys() == there
+
+    assert await cancel_everywhere(work, check) > 10

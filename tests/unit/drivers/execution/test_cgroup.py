@@ -327,3 +327,23 @@ async def test_each_time_memory_is_used_up_is_told_while_the_group_lives() -> No
                 await group.remove()
                 # the watch ends with the group
         assert len(told) == 3
+
+
+@on_both
+async def test_a_number_that_is_not_in_the_group_any_more_is_not_killed(
+    hierarchy: Hierarchy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ATTACKS 42: between the look and the signal its process ended, and another one has it."""
+    forever = "exec sleep 1000000"
+    async with (
+        open_group(hierarchy) as group,
+        open_group(hierarchy) as elsewhere,
+        running_in(group, forever) as one,
+        running_in(elsewhere, forever) as other,
+    ):
+        looks = iter([{one.pid, other.pid}])
+        pids = group._at.pids
+        monkeypatch.setattr(group._at, "pids", lambda: next(looks, None) or pids())
+        group.kill()
+        assert one.wait() == -signal.SIGKILL
+        assert other.poll() is None

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from drivers.execution.cgroup_stats import ReadFile, usage_v1, usage_v2
 from drivers.execution.network_usage import parse
 from drivers.execution.resources import BlockUsage, CpuUsage, MemoryUsage, NetworkUsage, Usage
+
+Read = Callable[[ReadFile, int], Usage]
 
 _HOST = 1 << 34
 
@@ -37,61 +43,54 @@ _V1 = {
     "8:16 Total 3\nTotal 3\n",
     "blkio.throttle.io_serviced_recursive": "8:16 Read 3\n8:16 Write 4\nTotal 7\n",
 }
-_BLOCKS = (
-    BlockUsage(
-        major=8, minor=16, read_bytes=1, write_bytes=2, read_operations=3, write_operations=4
+_SAME = Usage(
+    cpu=CpuUsage(total_usec=30, periods=4, throttled_periods=3, throttled_usec=2),
+    memory=MemoryUsage(usage_bytes=4096, max_usage_bytes=8192, limit_bytes=16384, oom_kills=2),
+    pids=5,
+    blocks=(
+        BlockUsage(
+            major=8, minor=16, read_bytes=1, write_bytes=2, read_operations=3, write_operations=4
+        ),
     ),
 )
+# What each version tells in its own way: of processors, of memory, of the limit of processes.
+_OWN: dict[str, tuple[Read, Mapping[str, str], dict[str, Any], dict[str, int], int | None]] = {
+    "v2": (
+        usage_v2,
+        _V2,
+        {"user_usec": 20, "system_usec": 10},
+        {"anon": 100, "inactive_file": 50},
+        10,
+    ),
+    "v1": (
+        usage_v1,
+        _V1,
+        {"user_usec": 20_000, "system_usec": 10_000, "per_cpu_usec": (10, 20)},
+        {"cache": 50, "hierarchical_memory_limit": 16384},
+        None,
+    ),
+}
 
 
 def _reading(files: Mapping[str, str]) -> ReadFile:
     return lambda controller, file: files.get(file, "")
 
 
-def test_v2_tells_all_of_it() -> None:
-    assert usage_v2(_reading(_V2), _HOST) == Usage(
-        cpu=CpuUsage(
-            total_usec=30,
-            user_usec=20,
-            system_usec=10,
-            periods=4,
-            throttled_periods=3,
-            throttled_usec=2,
-        ),
-        memory=MemoryUsage(
-            usage_bytes=4096,
-            max_usage_bytes=8192,
-            limit_bytes=16384,
-            stat={"anon": 100, "inactive_file": 50},
-            oom_kills=2,
-        ),
-        pids=5,
-        pids_limit=10,
-        blocks=_BLOCKS,
-    )
-
-
-def test_v1_tells_the_same_and_each_processor() -> None:
-    assert usage_v1(_reading(_V1), _HOST) == Usage(
-        cpu=CpuUsage(
-            total_usec=30,
-            user_usec=20_000,
-            system_usec=10_000,
-            per_cpu_usec=(10, 20),
-            periods=4,
-            throttled_periods=3,
-            throttled_usec=2,
-        ),
-        memory=MemoryUsage(
-            usage_bytes=4096,
-            max_usage_bytes=8192,
-            limit_bytes=16384,
-            stat={"cache": 50, "hierarchical_memory_limit": 16384},
-            oom_kills=2,
-        ),
-        pids=5,
-        pids_limit=None,
-        blocks=_BLOCKS,
+@pytest.mark.parametrize(
+    ("read", "files", "cpu", "stat", "pids_limit"), _OWN.values(), ids=_OWN.keys()
+)
+def test_both_versions_tell_all_of_it(
+    read: Read,
+    files: Mapping[str, str],
+    cpu: dict[str, Any],
+    stat: dict[str, int],
+    pids_limit: int | None,
+) -> None:
+    assert read(_reading(files), _HOST) == replace(
+        _SAME,
+        cpu=replace(_SAME.cpu, **cpu),
+        memory=replace(_SAME.memory, stat=stat),
+        pids_limit=pids_limit,
     )
 
 

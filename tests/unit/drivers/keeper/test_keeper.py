@@ -13,13 +13,15 @@ import psutil
 import pytest
 import trio
 
-from drivers.errors import KeeperLost, SpawnFailed
+from drivers.errors import Exhausted, KeeperLost, NotRunning, SpawnFailed
 from drivers.execution import cgroup
 from drivers.execution.native import NativeExecution
 from drivers.keeper import launch
 from drivers.keeper.client import open_keeper
+from drivers.keeper.protocol import PACKET_BYTES
 from tests.cancel import cancel_everywhere
 from tests.native import Box, is_dead, open_box
+from tests.shortage import without_descriptors
 
 _DAEMON = """
 import os, sys, trio
@@ -108,6 +110,16 @@ async def test_what_a_keeper_says_after_its_end_is_that_it_is_lost() -> None:
         await _until_ended(keeper.pid)
         with pytest.raises(KeeperLost):
             await keeper.kept()
+
+
+async def test_a_message_for_which_there_is_no_descriptor_is_no_end_of_the_keeper() -> None:
+    """ATTACKS 43: one that is too long for a packet travels in a descriptor."""
+    long = "x" * PACKET_BYTES
+    async with open_keeper() as keeper:
+        with without_descriptors(), pytest.raises(Exhausted, match="ask the keeper"):
+            await keeper.signal(long, 9)
+        with pytest.raises(NotRunning):
+            await keeper.signal(long, 9)
 
 
 async def test_an_interpreter_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

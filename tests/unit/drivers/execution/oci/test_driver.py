@@ -6,38 +6,28 @@ import contextlib
 import errno
 import json
 import os
-import re
 import shutil
-import signal
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
 import trio.lowlevel
 
 from drivers.errors import (
-    CommandNotExecutable,
     CommandNotFound,
-    Conflict,
     InvalidRequest,
     LimitUnavailable,
     NotRunning,
     SpawnFailed,
     Unsupported,
-    leaves,
 )
 from drivers.execution.base import (
     Device,
-    ExitStatus,
     IdMap,
     IdRange,
     Namespaces,
     Pipes,
-    Process,
     Rlimit,
     Started,
     WindowSize,
@@ -45,37 +35,18 @@ from drivers.execution.base import (
 from drivers.execution.oci.driver import open_driver
 from drivers.execution.resources import Limits
 from drivers.keeper.client import open_keeper
-from tests.cancel import cancel_everywhere
 from tests.host import mounts
-from tests.native import ENV, Box, bind
-from tests.oci import Find, crun, open_oci, runc
-from tests.rootfs import make_busybox_root
-
-_DEFAULT_CAPABILITIES = "00000000a80425fb"
-both = pytest.mark.parametrize("box", [runc, crun], indirect=True, ids=["runc", "crun"])
-
-
-@contextlib.asynccontextmanager
-async def _open_box(runtime: Find, directory: Path) -> AsyncIterator[Box]:
-    root = make_busybox_root(directory / "root")
-    async with open_oci(directory, runtime) as (driver, keeper):
-        yield Box(driver, keeper, root)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-async def box(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Box]:
-    async with _open_box(request.param, tmp_path) as opened:
-        yield opened
-
-
-@contextlib.contextmanager
-def _raises(kind: type[Exception], words: str) -> Iterator[None]:
-    """The block fails with one error, which came through nurseries."""
-    with pytest.raises(ExceptionGroup) as caught:
-        yield
-    [error] = leaves(caught.value)
-    assert type(error) is kind
-    assert re.search(words, str(error))
+from tests.native import Box, bind
+from tests.oci import Find, crun, runc
+from tests.unit.drivers.execution.oci.containers import (
+    DEFAULT_CAPABILITIES,
+    both,
+    drain_terminal,
+    open_box,
+    raises,
+    read,
+    running,
+)
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -89,7 +60,7 @@ def _fields(text: str) -> dict[str, str]:
 async def test_root_has_dockers_capabilities_and_no_inheritable_ones(box: Box) -> None:
     status = _fields((await box.run("cat", "/proc/self/status")).stdout)
     for name in ("CapPrm", "CapEff", "CapBnd"):
-        assert status[name] == _DEFAULT_CAPABILITIES
+        assert status[name] == DEFAULT_CAPABILITIES
     assert status["CapInh"] == status["CapAmb"] == "0" * 16
     assert (status["Uid"], status["Groups"]) == ("0\t0\t0\t0", "0")
     assert (status["SigIgn"], status["SigBlk"], status["SigCgt"]) == ("0" * 16,) * 3
@@ -101,7 +72,7 @@ async def test_a_user_has_its_groups_and_no_capabilities(box: Box) -> None:
     ran = await box.shell("cat /proc/self/status; echo HOME:$HOME", user="alice", no_new_privs=True)
     status = _fields(ran.stdout)
     assert status["CapPrm"] == status["CapEff"] == status["CapInh"] == "0" * 16
-    assert status["CapBnd"] == _DEFAULT_CAPABILITIES
+    assert status["CapBnd"] == DEFAULT_CAPABILITIES
     assert (status["Uid"], status["Gid"]) == ("1000\t" * 3 + "1000", "1000\t" * 3 + "1000")
     assert (status["Groups"], status["NoNewPrivs"]) == ("10 1000", "1")
     assert status["HOME"] == "/home/alice"
@@ -141,7 +112,7 @@ async def test_namespaces_are_the_hosts_or_anothers_as_asked(box: Box) -> None:
         assert ran.stdout.split()[:4] == theirs
         os.close(netns)
         await box.driver.terminate("box")
-    with _raises(NotRunning, "has ended"):
+    with raises(NotRunning, "has ended"):
         await box.run("true", namespaces=Namespaces(ipc=pidfd))
     os.close(pidfd)
 
@@ -152,7 +123,7 @@ async def test_a_user_namespace_has_the_ids_asked_for(runtime: Find) -> None:
     script = "id -u; cat /proc/self/uid_map; readlink /proc/self/ns/user"
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o711)  # as /run/creche is: other users get through to the bundle
-        async with _open_box(runtime, Path(name)) as box:
+        async with open_box(runtime, Path(name)) as box:
             ran = await box.shell(script, id_map=IdMap(uids=(ids,), gids=(ids,)))
     *numbers, namespace = ran.stdout.split()
     assert numbers == ["0", "0", "100000", "65536"], ran.stderr
@@ -170,7 +141,7 @@ async def test_mounts_are_in_the_container_and_never_on_the_host(box: Box, tmp_p
         async with trio.open_nursery() as nursery:
             script = "cat /new/dir/name /etc/new-file; exec sleep 1000000"
             _, output = await box.start(nursery, script, mounts=(one, two))
-            assert await _read(output, 8) == b"datatext"
+            assert await read(output, 8) == b"datatext"
             assert mounts() == before
             await output.aclose()
             await box.driver.terminate("box")
@@ -231,7 +202,7 @@ async def test_system_calls_are_filtered_unless_it_is_unconfined(box: Box) -> No
     rule = {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EXDEV}
     profile = json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]})
     assert "Invalid cross-device link" in (await box.shell("mkdir /x", seccomp=profile)).stderr
-    async with _running(box) as (_, execution):
+    async with running(box) as (_, execution):
         await execution.run("grep", "^Seccomp:", "/proc/self/status")
         assert (await execution.text()).split() == ["Seccomp:", "2"]
 
@@ -253,234 +224,8 @@ async def test_more_memory_than_the_limit_is_an_oom_kill(box: Box) -> None:
 async def test_a_limit_that_cannot_be_set_is_told_by_its_name(
     box: Box, options: dict[str, object], words: str
 ) -> None:
-    with _raises(LimitUnavailable, words):
+    with raises(LimitUnavailable, words):
         await box.run("true", **options)
-
-
-async def _read(stream: trio.lowlevel.FdStream, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        chunk = await stream.receive_some(size - len(data))
-        assert chunk, data
-        data += chunk
-    return data
-
-
-class _Exec:
-    """Runs further processes in the container "box"; what they write comes from `output`."""
-
-    def __init__(self, box: Box) -> None:
-        self.box = box
-        reader, self._writer = os.pipe2(os.O_CLOEXEC)
-        self.output = trio.lowlevel.FdStream(reader)
-
-    async def run(
-        self,
-        *argv: str,
-        stdin: int | None = None,
-        task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
-        **options: Any,
-    ) -> ExitStatus:
-        """Run a process to its end; `output` is at its end then, unless another one runs."""
-        with contextlib.ExitStack() as held:
-            if stdin is None:
-                stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-                held.callback(os.close, stdin)
-            pipes = Pipes(stdin=stdin, stdout=self._writer, stderr=self._writer)
-            process = Process(key="box", argv=argv, **{"env": ENV, **options})
-            return await self.box.driver.exec(process, pipes, task_status=task_status)  # type: ignore[attr-defined]
-
-    async def text(self) -> str:
-        """All that has been written."""
-        os.close(self._writer)
-        self._writer = -1
-        return b"".join([chunk async for chunk in self.output]).decode()
-
-    async def aclose(self) -> None:
-        if self._writer >= 0:
-            os.close(self._writer)
-        await self.output.aclose()
-
-
-@contextlib.asynccontextmanager
-async def _running(box: Box, **options: Any) -> AsyncIterator[tuple[Started, _Exec]]:
-    """A container in which further processes can be run; it is ended with the block."""
-    async with trio.open_nursery() as nursery:
-        started, output = await box.start(nursery, "sleep 1000000", **options)
-        execution = _Exec(box)
-        try:
-            yield started, execution
-        finally:
-            await execution.aclose()
-            await output.aclose()
-            with contextlib.suppress(NotRunning):
-                await box.driver.terminate("box")
-
-
-@both
-async def test_one_more_process_is_in_the_same_world_and_its_exit_code_is_told(box: Box) -> None:
-    names = ("mnt", "pid", "uts", "ipc", "net", "cgroup")
-    script = "".join(f"readlink /proc/self/ns/{name};" for name in names)
-    async with _running(box) as (started, execution):
-        theirs = [os.readlink(f"/proc/{started.pid}/ns/{name}") for name in names]
-        status = await execution.run("sh", "-c", f"{script} exit 9")
-        assert (status.code, status.signal) == (9, None)
-        assert (await execution.text()).split() == theirs
-
-
-@both
-async def test_a_process_that_ends_at_once_is_not_missed(box: Box) -> None:
-    async with _running(box) as (_, execution):
-        assert [(await execution.run("sh", "-c", f"exit {n}")).code for n in range(5)] == [
-            *range(5)
-        ]
-
-
-@both
-async def test_a_process_has_its_own_user_environment_directory_and_input(box: Box) -> None:
-    script = "cat; id -u; id -G; pwd; echo $A $HOME; grep Cap[EB] /proc/self/status"
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    os.write(writer, b"in\n")
-    os.close(writer)
-    async with _running(box) as (_, execution):
-        await execution.run(
-            *("sh", "-c", script),
-            stdin=reader,
-            user="alice",
-            cwd="/tmp",
-            env=(*ENV, "A=1"),
-        )
-        words = (await execution.text()).split()
-    os.close(reader)
-    assert words[:7] == ["in", "1000", "1000", "10", "/tmp", "1", "/home/alice"]
-    assert words[7:] == ["CapEff:", "0" * 16, "CapBnd:", _DEFAULT_CAPABILITIES]
-
-
-@both
-async def test_a_missing_program_and_user_are_told_and_the_container_goes_on(box: Box) -> None:
-    async with _running(box) as (_, execution):
-        with pytest.raises(CommandNotFound, match='exec: "nope": executable file not found in'):
-            await execution.run("nope")
-        with pytest.raises(CommandNotExecutable, match="permission denied"):
-            await execution.run("/etc/passwd")
-        with pytest.raises(InvalidRequest, match="unable to find user nobody-here"):
-            await execution.run("true", user="nobody-here")
-        with pytest.raises(InvalidRequest, match="no command"):
-            await execution.run()
-        assert (await execution.run("true")).code == 0
-
-
-@both
-async def test_a_cancelled_process_is_killed_alone(box: Box) -> None:
-    async with _running(box) as (started, execution):
-        with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
-                other = await nursery.start(execution.run, "sleep", "1000000")
-                assert set(await box.driver.pids("box")) == {started.pid, other.pid}
-                scope.cancel()
-        assert await box.driver.pids("box") == [started.pid]
-
-
-@both
-async def test_a_process_ends_with_its_container(box: Box) -> None:
-    ends = []
-    async with _running(box) as (_, execution), trio.open_nursery() as nursery:
-
-        async def run(*, task_status: trio.TaskStatus[Started]) -> None:
-            ends.append(await execution.run("sleep", "1000000", task_status=task_status))
-
-        await nursery.start(run)
-        await box.driver.terminate("box")
-        while True:  # it ends meanwhile, and is asked all the time
-            try:
-                await box.driver.kill("box", 0)
-            except NotRunning:
-                break
-            await trio.lowlevel.checkpoint()
-    assert [end.signal for end in ends] == [signal.SIGKILL]
-    with pytest.raises(NotRunning):
-        await _Exec(box).run("true")
-
-
-@both
-async def test_a_process_cancelled_at_any_step_leaves_nothing(box: Box) -> None:
-    async with _running(box) as (started, execution):
-
-        async def work() -> None:
-            await execution.run("true")
-
-        async def check() -> None:
-            assert await box.driver.pids("box") == [started.pid]
-            assert set(await box.keeper.kept()) == {"box"}
-
-        await cancel_everywhere(work, check)
-
-
-@both
-async def test_paused_processes_stand_still_until_they_are_let_go(box: Box) -> None:
-    async with trio.open_nursery() as nursery:
-        script = "while :; do echo; sleep 0.01; done"
-        _, output = await box.start(nursery, script)
-        await _read(output, 1)
-        driver = box.driver
-        await driver.pause("box")
-        await driver.pause("box")
-        with trio.move_on_after(0.3) as scope:  # what was written before is read, then no more
-            while True:
-                await output.receive_some()
-        assert scope.cancelled_caught
-        with pytest.raises(Conflict, match="container box is paused"):
-            await _Exec(box).run("true")
-        await driver.unpause("box")
-        await driver.unpause("box")
-        await _read(output, 1)
-        await driver.pause("box")
-        await driver.terminate("box")
-        await output.aclose()
-
-
-@both
-async def test_limits_are_replaced_while_it_runs(box: Box) -> None:
-    before = Limits(memory_bytes=64 << 20, memory_swap_bytes=64 << 20, pids=50)
-    more = Limits(memory_bytes=128 << 20, memory_swap_bytes=256 << 20, nano_cpus=500_000_000)
-    script = """
-    cd /sys/fs/cgroup/memory 2>/dev/null && cat memory.limit_in_bytes ../pids/pids.max && exit
-    cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max"""
-    async with _running(box, limits=before) as (_, execution):
-        await box.driver.update("box", more)
-        await execution.run("sh", "-c", script)
-        with pytest.raises(LimitUnavailable):
-            await box.driver.update("box", Limits(cpuset_cpus="4000"))
-        memory, pids = (await execution.text()).split()
-    assert int(memory) == more.memory_bytes
-    assert pids in ("max", str(2**22))
-
-
-@both
-async def test_what_it_uses_is_told(box: Box) -> None:
-    limits = Limits(memory_bytes=64 << 20, pids=9)
-    async with _running(box, limits=limits) as (_, execution):
-        before = await box.driver.stats("box")
-        burn = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; cut -d' ' -f14,15 /proc/$$/stat"
-        await execution.run("sh", "-c", burn)
-        after = await box.driver.stats("box")
-        ticks = sum(map(int, (await execution.text()).split()))
-    burnt_usec = ticks * 1_000_000 // os.sysconf("SC_CLK_TCK")
-    assert after.cpu.total_usec - before.cpu.total_usec >= 0.7 * burnt_usec
-    assert (after.memory.limit_bytes, after.pids_limit) == (64 << 20, 9)
-    assert after.memory.usage_bytes > 0
-    assert (after.pids, after.networks) == (1, ())
-
-
-@both
-async def test_running_out_of_memory_is_told_when_it_happens(box: Box) -> None:
-    told = trio.Event()
-    limits = Limits(memory_bytes=16 << 20)
-    async with _running(box, limits=limits) as (_, execution), trio.open_nursery() as nursery:
-        nursery.start_soon(box.driver.watch_oom, "box", told.set)
-        assert (await execution.run("tail", "/dev/zero")).signal == signal.SIGKILL
-        await told.wait()
-        nursery.cancel_scope.cancel()
 
 
 @both
@@ -498,29 +243,9 @@ async def test_a_terminal_is_given_and_has_the_size_asked_for(box: Box) -> None:
 
             started = await nursery.start(run)
             os.write(started.terminal_fd, b"word\n")
-    text = _drain_terminal(started.terminal_fd)
+    text = drain_terminal(started.terminal_fd)
     assert {"/dev/pts/0", "33 111", "word", "got:word"} == set(text.splitlines())
     assert [end.code for end in ends] == [4]
-
-
-@both
-async def test_one_more_process_can_have_a_terminal(box: Box) -> None:
-    async with _running(box) as (_, execution), trio.open_nursery() as nursery:
-        window = WindowSize(rows=20, columns=70)
-        started = await nursery.start(
-            partial(execution.run, "sh", "-c", "sleep 0.05; stty size", terminal=window)
-        )
-    assert _drain_terminal(started.terminal_fd).split() == ["20", "70"]
-
-
-def _drain_terminal(fd: int) -> str:
-    """What was written to a terminal that nobody has open any more; it is closed."""
-    data = b""
-    with contextlib.suppress(OSError):  # EIO: the end
-        while chunk := os.read(fd, 4096):
-            data += chunk
-    os.close(fd)
-    return data.decode()
 
 
 @both
@@ -562,15 +287,15 @@ async def test_a_runtime_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 
 async def test_a_runtime_that_fails_without_a_word_is_told(tmp_path: Path) -> None:
-    async with _open_box(lambda _: "/bin/false", tmp_path) as box:
-        with _raises(SpawnFailed, "false create: it failed and said nothing"):
+    async with open_box(lambda _: "/bin/false", tmp_path) as box:
+        with raises(SpawnFailed, "false create: it failed and said nothing"):
             await box.run("true")
 
 
 async def test_a_runtime_that_has_gone_is_not_taken_for_a_missing_command(tmp_path: Path) -> None:
     program = tmp_path / "runtime"
     shutil.copy("/bin/true", program)
-    async with _open_box(lambda _: str(program), tmp_path) as box:
+    async with open_box(lambda _: str(program), tmp_path) as box:
         program.unlink()
-        with _raises(SpawnFailed, "runtime create: ENOENT"):
+        with raises(SpawnFailed, "runtime create: ENOENT"):
             await box.run("true")

@@ -1,0 +1,41 @@
+"""Descriptors that are kept for what runs: requests are refused before the last are gone.
+
+To see to the end of a container the daemon opens a few for a moment: its control group's files, the
+next file of its log. The keeper makes a process in a copy of its table, and needs room there. A
+client that has many connections must not keep them from that.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+
+RESERVED = 128
+_SMALLEST_SHARE = 4  # of a small limit no more than a fourth is reserved
+
+
+def is_reserved(fd: int) -> bool:
+    """Whether `fd` is among the last that this process may have.
+
+    The kernel gives the lowest number that is free, so all below it are in use.
+    Source: open(2), getrlimit(2).
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return fd >= limit - min(RESERVED, limit // _SMALLEST_SHARE)
+
+
+def check_not_reserved(fd: int) -> int:
+    """`fd`, which was opened for a request. Raises OSError EMFILE if it is reserved."""
+    if is_reserved(fd):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    return fd
+
+
+def check_room() -> None:
+    """The same before a request opens what it holds for long."""
+    fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        check_not_reserved(fd)
+    finally:
+        os.close(fd)
