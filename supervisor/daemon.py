@@ -179,15 +179,10 @@ async def _open_drivers(config: DaemonConfig, held: AsyncExitStack) -> Drivers:
         execution=execution,
         runtime_paths=runtime_paths,
         storage=storage,
-        network={name: registry.load("network", name)() for name in _networks()},
+        network={name: registry.load("network", name)() for name in registry.names("network")},
         open_log=open_log,
         check_log=check_log,
     )
-
-
-def _networks() -> list[str]:
-    """The network drivers; who is root of a user namespace only has no rights in the host's."""
-    return [n for n in registry.names("network") if not (n == "host" and rootless.is_rootless())]
 
 
 async def open_log(name: str, context: LogContext, options: Mapping[str, str]) -> LogDriver:

@@ -33,6 +33,7 @@ _AT_CLONE = {
 # What a further process has in common with the first; it is born in the pid namespace.
 _JOINED = CLONE.NEWNS | CLONE.NEWUTS | CLONE.NEWIPC | CLONE.NEWNET | CLONE.NEWCGROUP
 _RLIMIT_STEP = "set rlimit "
+_MASKED_OF_HOST = ("/sys/kernel",)  # below it are debugfs and the like, as the host has them
 
 
 def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[ContainerPlan, Words]:
@@ -48,6 +49,7 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Cont
     id_map = command.id_map
     if id_map is not None:
         check_mapped(id_map, identity.uid, identity.groups)
+    lends_sys = ns.network == "host" and in_user_namespace()
     plan = ContainerPlan(
         search=search_path(command.argv[0], env),
         own_streams=own_streams(pipes, has_terminal=command.terminal is not None),
@@ -59,6 +61,7 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Cont
         new_namespaces=new_namespaces(ns) | (CLONE.NEWUSER if id_map else 0),
         tty_gid=tty_gid(id_map),
         bare_dev=id_map is None and in_user_namespace(),
+        lent_sys=lends_sys,
         new_cgroup_namespace=ns.cgroup == "new",
         joined_namespaces=[int(flag) for flag, _ in joined_namespaces(ns)],
         mount_targets=[(mount.target, _is_directory(mount.fd)) for mount in command.mounts],
@@ -73,7 +76,7 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Cont
         sysctls=[(path_of(name), value) for name, value in command.sysctls],
         # those of a user namespace are in the /dev that it is given
         devices=[] if id_map else [_device(device) for device in command.devices],
-        masked_paths=list(command.masked_paths),
+        masked_paths=[*command.masked_paths, *(_MASKED_OF_HOST if lends_sys else ())],
         readonly_paths=list(command.readonly_paths),
         rlimits=_rlimits(command),
         oom_score_adj=None if id_map else command.oom_score_adj,

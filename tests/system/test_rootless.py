@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +126,33 @@ def test_binds_and_tmpfs_work(creched: RootlessDaemon) -> None:
     assert (data / "x").stat().st_uid == UID
 
 
+def test_the_hosts_network_can_be_shared_though_not_changed(creched: RootlessDaemon) -> None:
+    script = (
+        "readlink /proc/self/ns/net; ls /sys/class/net; ls /sys/kernel /sys/fs/cgroup;"
+        "touch /sys/x 2>/dev/null; ip link set lo down || echo refused"
+    )
+    options = ["--network", "host", "busybox", "sh", "-c", script]
+    out = creched.docker("run", "--rm", *options, check=True).stdout.split()
+    names = os.listdir("/sys/class/net")
+    assert out[0] == os.readlink("/proc/self/ns/net")
+    assert sorted(out[1 : len(names) + 1]) == sorted(names)
+    assert out[len(names) + 1 :] == ["/sys/fs/cgroup:", "/sys/kernel:", "refused"]
+
+
+def test_a_server_on_the_hosts_loopback_is_reached(creched: RootlessDaemon) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        command = ["--network", "host", "busybox", "nc", "127.0.0.1", port]
+        made = creched.docker("run", "-d", *command, check=True).stdout.strip()
+        server.settimeout(60)
+        client, _ = server.accept()
+        with client:
+            client.sendall(b"from the host\n")
+    creched.docker("wait", made, check=True)
+    assert creched.docker("logs", made, check=True).stdout == "from the host\n"
+    creched.docker("rm", made, check=True)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -132,7 +160,6 @@ def test_binds_and_tmpfs_work(creched: RootlessDaemon) -> None:
         (["--pids-limit", "10"], "number of processes cannot be limited here"),
         (["--device", "/dev/null:/dev/x"], "a rootless daemon can give no devices"),
         (["--security-opt", "userns=auto"], "the containers of a rootless daemon are in its own"),
-        (["--network", "host"], "network host not found"),
     ],
 )
 def test_what_cannot_be_had_is_an_error(
