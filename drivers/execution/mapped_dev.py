@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -49,21 +49,25 @@ def make_mapped_dev(id_map: IdMap, devices: Iterable[Device]) -> int:
 def lend_devices(command: Command, opened: ExitStack) -> Command:
     """The command with mounts of the host's devices, for a daemon that can make none; blocking.
 
-    `opened` closes them. Raises InvalidRequest for other devices, DriverError.
+    `opened` closes them. Raises DriverError.
     """
-    for device in command.devices:
-        raise InvalidRequest(
-            f"device {device.path}: a rootless daemon can give no devices", field="Devices"
-        )
     lent = []
-    for name in DEVICES:
+    for target, source in _to_lend(command):
         try:
-            fd = m.open_tree_clone(f"/dev/{name}")
+            fd = m.open_tree_clone(source)
         except OSError as error:
-            raise from_os_error(error, f"lend /dev/{name}") from error
+            raise from_os_error(error, f"lend {source}") from error
         opened.callback(os.close, fd)
-        lent.append(MountAt(fd=fd, target=f"/dev/{name}"))
-    return replace(command, mounts=(*lent, *command.mounts))
+        lent.append(MountAt(fd=fd, target=target))
+    return replace(command, devices=(), mounts=(*lent, *command.mounts))
+
+
+def _to_lend(command: Command) -> Iterator[tuple[str, str]]:
+    """Where a device is to be in the container, and where the host has it."""
+    for name in DEVICES:
+        yield f"/dev/{name}", f"/dev/{name}"
+    for device in command.devices:
+        yield device.path, device.source
 
 
 def _new_tmpfs(uid: int, gid: int) -> int:

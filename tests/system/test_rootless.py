@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,12 +154,37 @@ def test_a_server_on_the_hosts_loopback_is_reached(creched: RootlessDaemon) -> N
     creched.docker("rm", made, check=True)
 
 
+def test_devices_that_the_user_may_open_are_lent(creched: RootlessDaemon) -> None:
+    options = ["--device", "/dev/zero:/dev/x", "--device", "/dev/full:/opt/full"]
+    script = (
+        "head -c 3 /dev/x | wc -c; echo x >/opt/full; stat -c %t,%T /dev/x /opt/full;"
+        "mknod /made c 1 5 || echo refused"
+    )
+    done = creched.docker("run", "--rm", *options, "busybox", "sh", "-c", script, check=True)
+    assert done.stdout.split() == ["3", "1,5", "1,7", "refused"]
+    assert "No space left on device" in done.stderr
+
+
+def test_a_privileged_container_has_them_all_and_no_other(creched: RootlessDaemon) -> None:
+    script = "find /dev ! -type d ! -type l; test -e /dev/loop-control"
+    done = creched.docker("run", "--rm", "--privileged", "busybox", "sh", "-c", script)
+    may_open = {
+        f"/dev/{name}"
+        for name in os.listdir("/dev")
+        if stat.S_ISCHR((found := os.lstat(f"/dev/{name}")).st_mode) and found.st_mode & 0o006
+    }
+    assert may_open - {"/dev/ptmx", "/dev/console"} <= set(done.stdout.split())
+    assert "/dev/loop-control" not in done.stdout
+    assert done.returncode == 1
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["-m", "64m"], "memory cannot be limited here"),
         (["--pids-limit", "10"], "number of processes cannot be limited here"),
-        (["--device", "/dev/null:/dev/x"], "a rootless daemon can give no devices"),
+        (["--device", "/dev/loop-control"], "a rootless daemon lends only what its user may open"),
+        (["--device", "/dev/zero:/dev/x:r"], "a rootless daemon cannot keep it to r"),
         (["--security-opt", "userns=auto"], "the containers of a rootless daemon are in its own"),
     ],
 )
