@@ -110,7 +110,7 @@ def check_host() -> None:
 async def run(config: DaemonConfig, shutdown: Shutdown) -> None:
     """The daemon from its first file to its last; returns when `shutdown` is asked for."""
     check_drivers(config)  # a wrong name is told now, not at the first start
-    user_maps = open_user_maps(config, rootless=rootless.is_rootless())
+    user_maps = open_user_maps(config, rootless_ids=rootless.own_ids())
     root, run_dir = Path(config.root), Path(config.run_dir)
     async with AsyncExitStack() as held:
         make_private(root)

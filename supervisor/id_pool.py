@@ -9,7 +9,7 @@ from itertools import count
 
 import msgspec
 
-from drivers.errors import Conflict, InvalidRequest, Unsupported
+from drivers.errors import Conflict, InvalidRequest
 from supervisor.spec import ContainerSpec, UserMap
 from supervisor.userns import (
     AUTO,
@@ -21,6 +21,7 @@ from supervisor.userns import (
     Lines,
     check_together,
     checked,
+    for_rootless,
     kept_ids,
     parse_map,
 )
@@ -51,9 +52,9 @@ class UserMaps:
         default: str = HOST,
         remapped: UserMap | None = None,
         *,
-        rootless: bool = False,
+        rootless_ids: UserMap | None = None,
     ) -> None:
-        self._rootless = rootless
+        self._rootless_ids = rootless_ids  # those that a rootless daemon itself has
         self._pool = pool
         self._default = default
         self._remapped = remapped  # shared by all containers that ask for nothing
@@ -63,7 +64,7 @@ class UserMaps:
     def assigned(self, spec: ContainerSpec, caller: Caller) -> Iterator[ContainerSpec]:
         """The spec with its map, which is free again if the block fails.
 
-        Raises InvalidRequest, Unsupported, Conflict if the pool has no more ids.
+        Raises InvalidRequest, Conflict if the pool has no more ids.
         """
         user_map = self._map_of(spec, caller)
         if user_map is None:
@@ -98,12 +99,9 @@ class UserMaps:
         if not mode and self._remapped is not None:
             return self._remapped
         mode = mode or self._default
-        if self._rootless and mode != HOST:
-            raise Unsupported(
-                f"userns mode {mode}: the containers of a rootless daemon are in its own user "
-                "namespace: use host"
-            )
         name = mode.partition(":")[0]
+        if self._rootless_ids is not None and name != HOST:
+            return for_rootless(mode, self._rootless_ids)
         if name == AUTO:
             uid_start, gid_start = self._free_range()
             return UserMap(uids=((0, uid_start, RANGE),), gids=((0, gid_start, RANGE),))

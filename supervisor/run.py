@@ -28,7 +28,7 @@ from supervisor.pipes import ChildEnds, HandOver, no_pipes, open_pipes
 from supervisor.spec import ContainerSpec, Isolation
 from supervisor.stdin import Stdin
 from supervisor.terminal import Terminal
-from supervisor.userns import to_driver
+from supervisor.userns import changes_ids, to_driver
 
 OpenLogDriver = Callable[[str, LogContext, Mapping[str, str]], Awaitable[LogDriver]]
 
@@ -140,9 +140,9 @@ async def _with_streams(
 
 
 async def _user_namespace(spec: ContainerSpec, held: AsyncExitStack) -> int | None:
-    """What shows files through the container's ids, if it has ids of its own."""
+    """What shows files through the container's ids, if those are others than on the host."""
     id_map = to_driver(spec.user_map)
-    if id_map is None:
+    if spec.user_map is None or id_map is None or not changes_ids(spec.user_map):
         return None
 
     async def close(fd: int) -> None:

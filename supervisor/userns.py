@@ -134,6 +134,42 @@ def check_together(spec: ContainerSpec) -> None:
             )
 
 
+def changes_ids(user_map: UserMap) -> bool:
+    """Whether an id of the container is another one on the host: files are to be shown so."""
+    return any(first != host for first, host, _ in (*user_map.uids, *user_map.gids))
+
+
+def for_rootless(mode: str, own: UserMap) -> UserMap:
+    """The map of a mode within the ids that a rootless daemon has, of which `own` is the map.
+
+    Raises InvalidRequest for what cannot be: the file system with its layers is mounted by the
+    host, so no kernel lets it show that through other ids. Source: mount_setattr(2), EPERM.
+    """
+    user_map = parse_map(mode) if mode.partition(":")[0] == MAP else None
+    if user_map is None or changes_ids(user_map):
+        raise _wrong(
+            f"userns mode {mode}: a rootless daemon cannot show files by other ids: use host, or "
+            "a map of ids to themselves, such as map:uid=0:0:1000"
+        )
+    return UserMap(
+        uids=_divided("uid", user_map.uids, own.uids), gids=_divided("gid", user_map.gids, own.gids)
+    )
+
+
+def _divided(kind: str, lines: Lines, own: Lines) -> Lines:
+    """The lines so that each is within one of `own`, as the kernel wants it."""
+    found = []
+    for first, _, size in lines:
+        for start, _, count in own:
+            low, high = max(first, start), min(first + size, start + count)
+            if low < high:
+                found.append((low, low, high - low))
+    missing = sum(line[2] for line in lines) - sum(line[2] for line in found)
+    if missing:
+        raise _wrong(f"invalid userns map: {missing} {kind}s in it are not of this daemon")
+    return tuple(found)
+
+
 def to_driver(user_map: UserMap | None) -> IdMap | None:
     """The map as drivers have it."""
     if user_map is None:

@@ -14,6 +14,7 @@ from drivers.execution.base import Command, Device, IdMap, MountAt
 from drivers.execution.id_map import root_of, to_host
 from drivers.keeper.dev import DEVICE_MODE, DEVICES, OPTIONS
 from drivers.kernel import mount as m
+from drivers.kernel.user_namespace import in_user_namespace
 
 _KINDS = {"c": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
@@ -30,7 +31,7 @@ def make_mapped_dev(id_map: IdMap, devices: Iterable[Device]) -> int:
     except OSError as error:
         raise from_os_error(error, "make /dev") from error
     try:
-        for name, number in DEVICES.items():
+        for name, number in () if in_user_namespace() else DEVICES.items():  # else they are lent
             os.mknod(name, DEVICE_MODE, number, dir_fd=fd)
             # the mode again, for it came through our umask
             os.chmod(name, stat.S_IMODE(DEVICE_MODE), dir_fd=fd)

@@ -178,6 +178,35 @@ def test_a_privileged_container_has_them_all_and_no_other(creched: RootlessDaemo
     assert done.returncode == 1
 
 
+def test_a_container_may_have_a_user_namespace_with_fewer_of_the_ids(
+    creched: RootlessDaemon,
+) -> None:
+    options = ["--security-opt", "userns=map:uid=0:0:2000", "--device", "/dev/zero:/dev/x"]
+    data = creched.directory / "home/shared"
+    script = (
+        "cat /proc/self/uid_map; readlink /proc/self/ns/user; stat -c %u /bin /etc/hosts;"
+        "echo x >/data/x; echo x >/etc/made; head -c 3 /dev/x | wc -c; echo x >/dev/null;"
+        "touch /y; chown 1000:1000 /y; stat -c %u /y; chown 2000 /y || echo none"
+    )
+    command = ["-v", f"{data}:/data", *options, "busybox", "sh", "-ec", script]
+    own = run(creched, "busybox", "readlink", "/proc/self/ns/user").strip()
+    out = run(creched, *command).split()
+    assert out[:6] == ["0", "0", "1", "1", "1", "1999"]
+    assert out[6] != own
+    assert out[7:] == ["0", "0", "3", "1000", "none"]
+    assert (data / "x").stat().st_uid == UID
+
+
+def test_it_is_joined_and_has_terminals(creched: RootlessDaemon) -> None:
+    options = ["--security-opt", "userns=map:uid=0:0:2000", "-u", "alice"]
+    made = creched.docker("run", "-dt", *options, "busybox", "sleep", "100000", check=True)
+    name = made.stdout.strip()
+    script = "id -u; cat /proc/1/comm; stat -c %u $(tty)"
+    out = creched.docker("exec", "-t", name, "sh", "-c", script, check=True).stdout.split()
+    assert out == ["1000", "sleep", "1000"]
+    creched.docker("rm", "-f", name, check=True)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -185,7 +214,9 @@ def test_a_privileged_container_has_them_all_and_no_other(creched: RootlessDaemo
         (["--pids-limit", "10"], "number of processes cannot be limited here"),
         (["--device", "/dev/loop-control"], "a rootless daemon lends only what its user may open"),
         (["--device", "/dev/zero:/dev/x:r"], "a rootless daemon cannot keep it to r"),
-        (["--security-opt", "userns=auto"], "the containers of a rootless daemon are in its own"),
+        (["--security-opt", "userns=auto"], "userns mode auto: a rootless daemon cannot show"),
+        (["--security-opt", "userns=keep-id"], "userns mode keep-id: a rootless daemon cannot"),
+        (["--security-opt", "userns=map:uid=0:0:65538"], "1 uids in it are not of this daemon"),
     ],
 )
 def test_what_cannot_be_had_is_an_error(
