@@ -1,8 +1,8 @@
 """User namespaces, as `--userns` asks for them: checks, and maps of ids.
 
-`host` is none, `auto` a private range of ids, `keep-id` the same but for the caller's own id, as
-podman has them; `map:uid=C:H:N,gid=C:H:N` is what it says: N ids from C in the container are those
-from H on the host.
+`host` is none, `auto` a private range of ids (`auto:size=N` of another size), `keep-id` the same
+but for the caller's own id, as podman has them; `map:uid=C:H:N,gid=C:H:N` is what it says: N ids
+from C in the container are those from H on the host.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ RANGE = 65536  # ids that a container has
 _MAX_LINES = 340  # Linux 4.15; before that 5
 _NUMBER = r"[0-9]{1,10}"
 _LINE = re.compile(rf"(?P<kind>uid|gid)=(?P<ids>{_NUMBER}:{_NUMBER}:{_NUMBER})")
+_SIZE = re.compile(rf"{AUTO}:size=(?P<size>{_NUMBER})")
 _KEPT = re.compile(rf"(?P<kind>uid|gid)=(?P<id>{_NUMBER})")
 
 Lines = tuple[tuple[int, int, int], ...]  # first id in the container, first on the host, how many
@@ -41,7 +42,9 @@ def check_mode(mode: str) -> None:
         parse_map(mode)
     elif name == KEEP_ID:
         kept_ids(mode, Caller())
-    elif name not in ("", HOST, AUTO) or rest or mode.endswith(":"):
+    elif name == AUTO:
+        auto_size(mode)
+    elif name not in ("", HOST) or rest or mode.endswith(":"):
         raise _wrong(f"invalid userns mode: {mode}")
 
 
@@ -89,6 +92,16 @@ def _check_apart(kind: str, name: str, lines: list[tuple[int, int, tuple[int, in
 
 def _shown(line: tuple[int, int, int]) -> str:
     return ":".join(map(str, line))
+
+
+def auto_size(mode: str) -> int:
+    """How many ids `auto` and `auto:size=N` ask for. Raises InvalidRequest."""
+    if mode == AUTO:
+        return RANGE
+    found = _SIZE.fullmatch(mode)
+    if found is None or not 1 <= int(found["size"]) <= MAX_ID:
+        raise _wrong(f"invalid userns mode: {mode}: not auto:size=N, with N from 1 to {MAX_ID}")
+    return int(found["size"])
 
 
 def kept_ids(mode: str, caller: Caller) -> tuple[int, int]:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import json
 import os
 import signal
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.system.conftest import running_daemon
-from tests.system.daemon import Daemon
+from tests.system.daemon import PATIENCE_S, Daemon
 
 # Docker's own client lets nothing but "host" through as --userns.
 AUTO = ("--security-opt", "userns=auto")
 _POOL_START = 0x70000000
+_ALICE, _GROUP = 12_345, "users"  # a user of the host, who needs no name
 
 
 def run(creched: Daemon, *arguments: str) -> str:
@@ -148,6 +151,9 @@ def test_a_map_is_as_given(creched: Daemon) -> None:
         ("keep-id:uid=4294967296", "is not uid=ID or gid=ID"),
         ("keep-id", "the caller is root"),
         ("yes", "invalid userns mode: yes"),
+        ("auto:size=0", "not auto:size=N, with N from 1 to 2147483647"),
+        ("auto:size=4294967296", "not auto:size=N"),
+        ("auto:size=300000000", "no free range of user ids: 300000000 are asked for"),
     ],
 )
 def test_a_map_that_cannot_be_is_refused(creched: Daemon, mode: str, message: str) -> None:
@@ -193,6 +199,65 @@ def test_ids_are_remembered_when_the_daemon_is_killed(fresh_creched: Daemon) -> 
         assert host_uid(creched, one) == _POOL_START
         assert host_uid(creched, two) == _POOL_START + 65536
     creched.docker("rm", "-f", one, check=True)
+
+
+def test_a_range_is_as_large_as_asked(creched: Daemon) -> None:
+    small = ("--security-opt", "userns=auto:size=2000")
+    with running(creched, *small) as one, running(creched, *small) as two:
+        assert host_uid(creched, two) == host_uid(creched, one) + 2000
+        shown = creched.docker("exec", one, "cat", "/proc/self/uid_map", check=True).stdout
+        assert shown.split() == ["0", str(_POOL_START), "2000"]
+    refused = creched.docker("run", "--rm", *small, "-u", "2000", "busybox", "true")
+    assert "user id 2000 is not mapped in the user namespace" in refused.stderr
+
+
+@pytest.fixture
+def open_creched(busybox: Path) -> Iterator[Daemon]:
+    """A daemon whose socket users of a group may use."""
+
+    def configure(directory: Path) -> list[str]:
+        directory.chmod(0o711)
+        return ["--socket-group", _GROUP]
+
+    yield from running_daemon(busybox, configure=configure)
+
+
+def _run_as_alice(creched: Daemon, *arguments: str) -> str:
+    """What the real client of a user who is not root says of `docker run`."""
+    client = [
+        *("setpriv", "--reuid", str(_ALICE), "--regid", _GROUP, "--clear-groups"),
+        *("env", "HOME=/nonexistent", f"DOCKER_HOST=unix://{creched.socket}"),
+        *("docker", "run", "--rm", "--security-opt", "userns=keep-id"),
+    ]
+    done = subprocess.run(
+        [*client, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    return done.stdout + done.stderr
+
+
+def test_a_caller_keeps_its_id_in_the_container(open_creched: Daemon, tmp_path: Path) -> None:
+    gid = grp.getgrnam(_GROUP).gr_gid
+    (tmp_path / "roots").write_text("root's\n")
+    (tmp_path / "mine").write_text("mine\n")
+    (tmp_path / "mine").chmod(0o600)
+    for place in (tmp_path, tmp_path / "mine"):
+        os.chown(place, _ALICE, gid)
+    script = (
+        "id -u; id -g; cat /data/mine; stat -c %u /data/mine /data/roots /bin;"
+        "echo x >/data/made; echo x >/data/roots"
+    )
+    command = ["-v", f"{tmp_path}:/data", "busybox", "sh", "-c"]
+    said = _run_as_alice(open_creched, *command, script).splitlines()
+    assert said[:6] == [str(_ALICE), str(gid), "mine", str(_ALICE), "65534", "0"]
+    assert "can't create /data/roots: Permission denied" in said[6]
+    made = (tmp_path / "made").stat()
+    assert (made.st_uid, made.st_gid) == (_ALICE, gid)
+    said = _run_as_alice(
+        open_creched, "-u", "0", *command, "id -u; echo >/data/new; rm /data/roots"
+    )
+    assert said == "0\n"  # it has a right to what is the caller's, as podman's has
+    assert (tmp_path / "new").stat().st_uid >= _POOL_START
+    assert not (tmp_path / "roots").exists()
 
 
 @pytest.fixture
