@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -47,13 +47,16 @@ def make_mapped_dev(id_map: IdMap, devices: Iterable[Device]) -> int:
     return fd
 
 
-def lend_devices(command: Command, opened: ExitStack) -> Command:
+def lend_devices(command: Command, opened: ExitStack, *, standard: bool = True) -> Command:
     """The command with mounts of the host's devices, for a daemon that can make none; blocking.
 
-    `opened` closes them. Raises DriverError.
+    Without `standard` those that every container has are somebody else's work. `opened` closes the
+    mounts. Raises DriverError.
     """
+    places = [(f"/dev/{name}", f"/dev/{name}") for name in DEVICES if standard]
+    places += [(device.path, device.source) for device in command.devices]
     lent = []
-    for target, source in _to_lend(command):
+    for target, source in places:
         try:
             fd = m.open_tree_clone(source)
         except OSError as error:
@@ -61,14 +64,6 @@ def lend_devices(command: Command, opened: ExitStack) -> Command:
         opened.callback(os.close, fd)
         lent.append(MountAt(fd=fd, target=target))
     return replace(command, devices=(), mounts=(*lent, *command.mounts))
-
-
-def _to_lend(command: Command) -> Iterator[tuple[str, str]]:
-    """Where a device is to be in the container, and where the host has it."""
-    for name in DEVICES:
-        yield f"/dev/{name}", f"/dev/{name}"
-    for device in command.devices:
-        yield device.path, device.source
 
 
 def _new_tmpfs(uid: int, gid: int) -> int:

@@ -13,7 +13,7 @@ from drivers.errors import DriverError, InvalidRequest, SpawnFailed
 from drivers.execution.base import Command, Device, IdMap, Namespaces, Pipes, Process
 from drivers.execution.cgroup import ControlGroup
 from drivers.execution.checks import RLIMITS, check_command, check_process
-from drivers.execution.defaults import ALL_CAPABILITIES
+from drivers.execution.defaults import ALL_CAPABILITIES, MASKED_OF_HOST
 from drivers.execution.id_map import check_ids, check_mapped, explain, map_text, root_of, to_host
 from drivers.execution.seccomp import filter_of
 from drivers.execution.sysctl import path_of
@@ -33,7 +33,6 @@ _AT_CLONE = {
 # What a further process has in common with the first; it is born in the pid namespace.
 _JOINED = CLONE.NEWNS | CLONE.NEWUTS | CLONE.NEWIPC | CLONE.NEWNET | CLONE.NEWCGROUP
 _RLIMIT_STEP = "set rlimit "
-_MASKED_OF_HOST = ("/sys/kernel",)  # below it are debugfs and the like, as the host has them
 
 
 def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[ContainerPlan, Words]:
@@ -76,7 +75,7 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Cont
         sysctls=[(path_of(name), value) for name, value in command.sysctls],
         # those of a user namespace are in the /dev that it is given
         devices=[] if id_map else [_device(device) for device in command.devices],
-        masked_paths=[*command.masked_paths, *(_MASKED_OF_HOST if lends_sys else ())],
+        masked_paths=[*command.masked_paths, *(MASKED_OF_HOST if lends_sys else ())],
         readonly_paths=list(command.readonly_paths),
         rlimits=_rlimits(command),
         oom_score_adj=None if id_map else command.oom_score_adj,
