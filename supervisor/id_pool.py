@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from drivers.errors import Conflict, InvalidRequest
+from drivers.errors import Conflict, InvalidRequest, NotFound
+from supervisor.joining import FindNeighbour, Neighbour, check_same_ids, ids_of
 from supervisor.spec import ContainerSpec, UserMap
 from supervisor.userns import (
     AUTO,
+    CONTAINER,
     HOST,
     KEEP_ID,
     MAP,
@@ -43,6 +45,10 @@ class Pool:
     size: int = DEFAULT_SIZE
 
 
+def _find_nobody(ref: str) -> Neighbour:
+    raise NotFound(f"No such container: {ref}")
+
+
 class UserMaps:
     """The maps of all containers. `default` is the mode of those that ask for none.
 
@@ -64,16 +70,21 @@ class UserMaps:
         self._taken: dict[str, list[Span]] = {}  # by container; as places in the pool
 
     @contextlib.contextmanager
-    def assigned(self, spec: ContainerSpec, caller: Caller) -> Iterator[ContainerSpec]:
+    def assigned(
+        self, spec: ContainerSpec, caller: Caller, find: FindNeighbour = _find_nobody
+    ) -> Iterator[ContainerSpec]:
         """The spec with its map, which is free again if the block fails.
 
-        Raises InvalidRequest, Conflict if the pool has no more ids.
+        `find` finds the containers with which it shares namespaces. Raises InvalidRequest,
+        Conflict if the pool has no more ids.
         """
-        user_map = self._map_of(spec, caller)
+        user_map = self._map_of(spec, caller, find)
         if user_map is None:
             yield spec
             return
         check_together(spec)
+        if spec.unit is None:  # of a unit it is seen at its start
+            check_same_ids(spec.isolation, user_map, find)
         mode = spec.isolation.userns_mode
         if mode.startswith(KEEP_ID) and not spec.user:
             uid, gid = kept_ids(mode, caller)
@@ -97,8 +108,10 @@ class UserMaps:
         """Its ids are free again. Idempotent."""
         self._taken.pop(container_id, None)
 
-    def _map_of(self, spec: ContainerSpec, caller: Caller) -> UserMap | None:
+    def _map_of(self, spec: ContainerSpec, caller: Caller, find: FindNeighbour) -> UserMap | None:
         mode = spec.isolation.userns_mode
+        if mode.startswith(f"{CONTAINER}:"):
+            return ids_of(mode, spec.isolation, find)
         if not mode and self._remapped is not None:
             return self._remapped
         mode = mode or self._default

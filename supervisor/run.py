@@ -90,7 +90,7 @@ async def run_once(
             partial(network.attach, spec.id),
             lambda _: network.detach(spec.id),
         )
-        joined = await _join(spec.isolation, neighbour, until_start)
+        joined = await _join(spec, neighbour, until_start)
         mounts = open_mounts(spec, directory, until_start, userns_fd)
         devices, rules = await _devices(spec.isolation)
         command = build_command(
@@ -152,11 +152,11 @@ async def _user_namespace(spec: ContainerSpec, held: AsyncExitStack) -> int | No
     return await hold_in(held, f"user namespace of {spec.name}", get, close)
 
 
-async def _join(isolation: Isolation, neighbour: FindNeighbour, held: ExitStack) -> Joined:
+async def _join(spec: ContainerSpec, neighbour: FindNeighbour, held: ExitStack) -> Joined:
     """What it shares; in a thread only if that takes one, for most containers share nothing."""
-    opened = held.enter_context(ExitStack())
+    opened, isolation = held.enter_context(ExitStack()), spec.isolation
     if isolation.pid_mode or isolation.ipc_mode:
-        return await trio.to_thread.run_sync(join, isolation, neighbour, opened)
+        return await trio.to_thread.run_sync(join, isolation, neighbour, opened, spec.user_map)
     return join(isolation, neighbour, opened)
 
 

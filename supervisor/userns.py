@@ -1,8 +1,9 @@
 """User namespaces, as `--userns` asks for them: checks, and maps of ids.
 
 `host` is none, `auto` a private range of ids (`auto:size=N` of another size), `keep-id` the same
-but for the caller's own id, as podman has them; `map:uid=C:H:N,gid=C:H:N` is what it says: N ids
-from C in the container are those from H on the host.
+but for the caller's own id, `container:NAME` another container's, as podman has them;
+`map:uid=C:H:N,gid=C:H:N` is what it says: N ids from C in the container are those from H on the
+host.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from drivers.execution.base import IdMap, IdRange
 from drivers.execution.user import MAX_ID
 from supervisor.spec import ContainerSpec, UserMap
 
-HOST, AUTO, KEEP_ID, MAP = "host", "auto", "keep-id", "map"
+HOST, AUTO, KEEP_ID, MAP, CONTAINER = "host", "auto", "keep-id", "map", "container"
 RANGE = 65536  # ids that a container has
 
 _MAX_LINES = 340  # Linux 4.15; before that 5
@@ -44,6 +45,8 @@ def check_mode(mode: str) -> None:
         kept_ids(mode, Caller())
     elif name == AUTO:
         auto_size(mode)
+    elif name == CONTAINER and rest:
+        pass
     elif name not in ("", HOST) or rest or mode.endswith(":"):
         raise _wrong(f"invalid userns mode: {mode}")
 
@@ -140,10 +143,6 @@ def check_together(spec: ContainerSpec) -> None:
         if mode == "host":
             raise _wrong(
                 f"cannot share the host's {name} namespace when user namespaces are enabled"
-            )
-        if mode.startswith("container:"):
-            raise _wrong(
-                f"cannot share a container's {name} namespace when user namespaces are enabled"
             )
 
 

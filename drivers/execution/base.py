@@ -51,6 +51,7 @@ class Namespaces:
     uts: Namespace = "new"
     cgroup: Namespace = "new"
     network: Namespace = "new"  # a new one has its loopback up
+    user: Namespace = "new"  # if the command has an `id_map`; to be joined with the pid namespace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,7 +70,7 @@ def _linux(command: Command, place: Place) -> dict[str, Any]:
     }
     if place.cgroups_path:
         linux["cgroupsPath"] = place.cgroups_path
-    if command.id_map is not None:
+    if command.id_map is not None:  # also where it is joined: runc wants them then too
         linux["uidMappings"] = [_id_range(ids) for ids in command.id_map.uids]
         linux["gidMappings"] = [_id_range(ids) for ids in command.id_map.gids]
     if place.seccomp is not None:
@@ -81,7 +81,8 @@ def _linux(command: Command, place: Place) -> dict[str, Any]:
 def _namespaces(command: Command, place: Place) -> list[dict[str, str]]:
     found = [{"type": "mount"}]
     if command.id_map is not None:
-        found.append({"type": "user"})
+        joined = place.namespace_paths.get("user")
+        found.append({"type": "user", "path": joined} if joined else {"type": "user"})
     for ours, theirs in _NAMESPACES.items():
         wanted: Namespace = getattr(command.namespaces, ours)
         if wanted == "new":
