@@ -89,6 +89,19 @@ def test_its_layers_are_overlayfs(creched: RootlessDaemon) -> None:
     assert not layer.exists()
 
 
+def test_what_it_changed_is_told(creched: RootlessDaemon) -> None:
+    script = (
+        "rm -r /home/alice /etc/passwd; mkdir /home/alice; echo x >/home/alice/new; echo >/etc/x"
+    )
+    run_to_end = creched.docker("run", "-d", "busybox", "sh", "-c", script, check=True)
+    made = run_to_end.stdout.strip()
+    creched.docker("wait", made, check=True)
+    shown = set(creched.docker("diff", made, check=True).stdout.splitlines())
+    changed = {"C /home", "C /home/alice", "A /home/alice/new"}
+    assert shown == {"C /etc", "D /etc/passwd", "A /etc/x", *changed}
+    creched.docker("rm", made, check=True)
+
+
 def test_users_terminals_input_and_further_processes_work(creched: RootlessDaemon) -> None:
     out = creched.docker("run", "--rm", "-i", "-u", "1000", "busybox", "cat", input="said\n")
     assert out.stdout == "said\n"
@@ -208,20 +221,24 @@ def test_it_is_joined_and_has_terminals(creched: RootlessDaemon) -> None:
 
 
 _RUNC = ("--runtime", "runc")
+# crun refuses a host that has v2 beside v1, also root's
+_RUNTIMES = ["runc", *(["crun"] if v2_mount() == Path("/sys/fs/cgroup") else [])]
 
 
-def test_a_runtime_makes_containers_too(creched: RootlessDaemon) -> None:
+@pytest.mark.parametrize("runtime", _RUNTIMES)
+def test_a_runtime_makes_containers_too(creched: RootlessDaemon, runtime: str) -> None:
+    chosen = ("--runtime", runtime)
     script = "id -u; cat /proc/self/uid_map; ls /sys/fs/cgroup; echo err >&2; exit 7"
-    done = creched.docker("run", "--rm", *_RUNC, "busybox", "sh", "-c", script)
+    done = creched.docker("run", "--rm", *chosen, "busybox", "sh", "-c", script)
     assert done.stdout.split() == ["0", "0", str(UID), "1", "1", "1950000000", "65536"]
     assert (done.stderr, done.returncode) == ("err\n", 7)
-    done = creched.docker("run", "--rm", *_RUNC, "busybox", "nope")
+    done = creched.docker("run", "--rm", *chosen, "busybox", "nope")
     assert done.returncode == 127
     data = creched.directory / "home/by-runc"
     options = ["-v", f"{data}:/data", "--tmpfs", "/t", "-u", "1000", "-w", "/tmp", "--init"]
     options += ["--device", "/dev/zero:/dev/x"]
     script = "id -u; pwd; cat /proc/1/comm; head -c 3 /dev/x | wc -c"
-    out = run(creched, *_RUNC, *options, "busybox", "sh", "-c", script)
+    out = run(creched, *chosen, *options, "busybox", "sh", "-c", script)
     assert out.split() == ["1000", "/tmp", "docker-init", "3"]
 
 
@@ -291,6 +308,9 @@ def test_the_doctor_tells_what_is_missing(creched: RootlessDaemon) -> None:
     assert findings["execution", "native"]["works"]
     assert findings["execution", "runc"]["works"]
     assert not findings["cgroup", "memory"]["works"]
+    own_ids = findings["host", "user namespaces"]
+    assert own_ids["problem"] == "a rootless daemon cannot show files by other ids"
+    assert own_ids["help"].endswith("such as map:uid=0:0:1000")
 
 
 def test_a_delegated_group_holds_the_containers(creched_with_group: RootlessDaemon) -> None:
