@@ -110,7 +110,12 @@ def test_a_devices_weight_takes_its_scheduler(creched: Daemon, device: str) -> N
         assert done.returncode == 0
         return
     assert "it takes a kernel with BFQ, and for a device that this is its sched" in done.stderr
-    Path(f"/sys/block/{Path(device).name}/queue/scheduler").write_text("bfq")
-    done = _run(creched, *options)
+    scheduler = Path(f"/sys/block/{Path(device).name}/queue/scheduler")
+    before = scheduler.read_text().partition("[")[2].partition("]")[0]
+    scheduler.write_text("bfq")
+    try:
+        done = _run(creched, *options)
+    finally:
+        scheduler.write_text(before)  # the kernel keeps it for the next who has this device
     number = os.stat(device).st_rdev
     assert f"{os.major(number)}:{os.minor(number)} 300" in done.stdout, done.stderr
