@@ -62,6 +62,7 @@ def build_command(
         mounts=(*joined.mounts, *mounts),
         read_only=spec.read_only,
         namespaces=Namespaces(
+            user=joined.user,
             pid=joined.pid,
             ipc=joined.ipc,
             uts=joined.uts,

@@ -88,6 +88,7 @@ class Containers:
             pid=container.record.pid,
             start_time_ticks=container.record.start_time_ticks,
             ipc_mode=container.spec.isolation.ipc_mode,
+            user_map=container.spec.user_map,
         )
 
     def of_unit(self, unit: str) -> list[Container]:

@@ -118,7 +118,7 @@ def check_host() -> None:
 async def run(config: DaemonConfig, shutdown: Shutdown) -> None:
     """The daemon from its first file to its last; returns when `shutdown` is asked for."""
     check_drivers(config)  # a wrong name is told now, not at the first start
-    user_maps = open_user_maps(config, rootless=rootless.is_rootless())
+    user_maps = open_user_maps(config, rootless_ids=rootless.own_ids())
     root, run_dir = Path(config.root), Path(config.run_dir)
     async with AsyncExitStack() as held:
         make_private(root)
@@ -187,15 +187,10 @@ async def _open_drivers(config: DaemonConfig, held: AsyncExitStack) -> Drivers:
         execution=execution,
         runtime_paths=runtime_paths,
         storage=storage,
-        network={name: registry.load("network", name)() for name in _networks()},
+        network={name: registry.load("network", name)() for name in registry.names("network")},
         open_log=open_log,
         check_log=check_log,
     )
-
-
-def _networks() -> list[str]:
-    """The network drivers; who is root of a user namespace only has no rights in the host's."""
-    return [n for n in registry.names("network") if not (n == "host" and rootless.is_rootless())]
 
 
 async def open_log(name: str, context: LogContext, options: Mapping[str, str]) -> LogDriver:

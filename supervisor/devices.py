@@ -6,13 +6,14 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import NoReturn
 
 from drivers.errors import InvalidRequest
 from drivers.execution.base import Device
 from drivers.execution.resources import DeviceRule
+from drivers.kernel.user_namespace import in_user_namespace
 from supervisor.spec import DeviceMapping, Isolation
 
 # What every container has already, at these paths.
@@ -39,10 +40,10 @@ def devices_of(isolation: Isolation) -> tuple[tuple[Device, ...], tuple[DeviceRu
     rules = [parse_rule(text) for text in isolation.device_cgroup_rules]
     devices: dict[str, Device] = {}
     if isolation.privileged:
-        devices = {device.path: device for device in _below("/dev", "/dev")}
+        devices = {device.path: device for device in _usable(_below("/dev", "/dev"))}
         rules = [_EVERYTHING]
     for mapping in isolation.devices:
-        found = _mapped(mapping)
+        found = _lent(mapping, _mapped(mapping))
         devices |= {device.path: device for device in found}
         if not isolation.privileged:
             rules += [_rule(device, mapping.access) for device in found]
@@ -90,7 +91,7 @@ def _mapped(mapping: DeviceMapping) -> list[Device]:
     target = _target(mapping)
     try:
         status = os.stat(mapping.source)
-        device = _device(target, status)
+        device = _device(target, status, mapping.source)
         if device is not None:
             return [device]
         found = []
@@ -100,6 +101,28 @@ def _mapped(mapping: DeviceMapping) -> list[Device]:
         _refuse(mapping, os.strerror(error.errno or 0).lower(), error)
     if not found:
         _refuse(mapping, "not a device node")
+    return found
+
+
+def _usable(devices: Iterable[Device]) -> list[Device]:
+    """All of them; for a rootless daemon, which can only lend, those that its user may open."""
+    if not in_user_namespace():
+        return list(devices)
+    return [d for d in devices if os.access(d.source, os.R_OK) or os.access(d.source, os.W_OK)]
+
+
+def _lent(mapping: DeviceMapping, devices: list[Device]) -> list[Device]:
+    """What is left of a mapping. Raises InvalidRequest for what a rootless daemon cannot do."""
+    found = _usable(devices)
+    if not found:
+        _refuse(mapping, "a rootless daemon lends only what its user may open")
+    for letter, mode in (("r", os.R_OK), ("w", os.W_OK)) if in_user_namespace() else ():
+        if letter not in mapping.access and any(os.access(d.source, mode) for d in found):
+            _refuse(
+                mapping,
+                f"a rootless daemon cannot keep it to {mapping.access}: ask for rwm, which is "
+                "what the user may do",
+            )
     return found
 
 
@@ -125,12 +148,12 @@ def _below(source: str, target: str) -> Iterator[Device]:
             except OSError:
                 continue
             relative = posixpath.relpath(inner(name), source)
-            device = _device(posixpath.join(target, relative), status)
+            device = _device(posixpath.join(target, relative), status, inner(name))
             if device is not None:
                 yield device
 
 
-def _device(path: str, status: os.stat_result) -> Device | None:
+def _device(path: str, status: os.stat_result, source: str) -> Device | None:
     kinds = {stat.S_IFCHR: "c", stat.S_IFBLK: "b"}
     kind = kinds.get(stat.S_IFMT(status.st_mode))
     if kind is None:
@@ -143,6 +166,7 @@ def _device(path: str, status: os.stat_result) -> Device | None:
         mode=stat.S_IMODE(status.st_mode),
         uid=status.st_uid,
         gid=status.st_gid,
+        source=source,
     )
 
 

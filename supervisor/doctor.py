@@ -29,6 +29,7 @@ from drivers.execution.id_map import open_user_namespace
 from drivers.keeper.client import open_keeper
 from drivers.kernel import mount
 from drivers.kernel.capabilities import NUMBER_OF
+from drivers.kernel.user_namespace import in_user_namespace
 from drivers.log.base import Batch, LogContext
 from drivers.registry import Kind
 from supervisor.config import DaemonConfig
@@ -175,6 +176,11 @@ def _capability_findings() -> Iterator[Finding]:
 
 def _try_user_namespace() -> None:
     """What --userns auto takes. Raises Unsupported."""
+    if in_user_namespace():
+        raise Unsupported(
+            "user namespace: a rootless daemon cannot show files by other ids: use host, or a map "
+            "of ids to themselves, such as map:uid=0:0:1000"
+        )
     try:
         os.close(open_user_namespace(IdMap(uids=_SOME_IDS, gids=_SOME_IDS)))
     except Unsupported:

@@ -5,22 +5,25 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 
 import msgspec
 
-from drivers.errors import Conflict, InvalidRequest, Unsupported
+from drivers.errors import Conflict, InvalidRequest, NotFound
+from supervisor.joining import FindNeighbour, Neighbour, check_same_ids, ids_of
 from supervisor.spec import ContainerSpec, UserMap
 from supervisor.userns import (
     AUTO,
+    CONTAINER,
     HOST,
     KEEP_ID,
     MAP,
     RANGE,
     Caller,
     Lines,
+    auto_size,
     check_together,
     checked,
+    for_rootless,
     kept_ids,
     parse_map,
 )
@@ -30,6 +33,9 @@ DEFAULT_START = 0x70000000
 DEFAULT_SIZE = 4000 * RANGE
 
 
+Span = tuple[int, int]  # from one id to before another
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """Where containers' ids are taken from: `size` users and as many groups."""
@@ -37,6 +43,10 @@ class Pool:
     uid_start: int = DEFAULT_START
     gid_start: int = DEFAULT_START
     size: int = DEFAULT_SIZE
+
+
+def _find_nobody(ref: str) -> Neighbour:
+    raise NotFound(f"No such container: {ref}")
 
 
 class UserMaps:
@@ -51,25 +61,30 @@ class UserMaps:
         default: str = HOST,
         remapped: UserMap | None = None,
         *,
-        rootless: bool = False,
+        rootless_ids: UserMap | None = None,
     ) -> None:
-        self._rootless = rootless
+        self._rootless_ids = rootless_ids  # those that a rootless daemon itself has
         self._pool = pool
         self._default = default
         self._remapped = remapped  # shared by all containers that ask for nothing
-        self._taken: dict[str, set[int]] = {}  # places in the pool by container
+        self._taken: dict[str, list[Span]] = {}  # by container; as places in the pool
 
     @contextlib.contextmanager
-    def assigned(self, spec: ContainerSpec, caller: Caller) -> Iterator[ContainerSpec]:
+    def assigned(
+        self, spec: ContainerSpec, caller: Caller, find: FindNeighbour = _find_nobody
+    ) -> Iterator[ContainerSpec]:
         """The spec with its map, which is free again if the block fails.
 
-        Raises InvalidRequest, Unsupported, Conflict if the pool has no more ids.
+        `find` finds the containers with which it shares namespaces. Raises InvalidRequest,
+        Conflict if the pool has no more ids.
         """
-        user_map = self._map_of(spec, caller)
+        user_map = self._map_of(spec, caller, find)
         if user_map is None:
             yield spec
             return
         check_together(spec)
+        if spec.unit is None:  # of a unit it is seen at its start
+            check_same_ids(spec.isolation, user_map, find)
         mode = spec.isolation.userns_mode
         if mode.startswith(KEEP_ID) and not spec.user:
             uid, gid = kept_ids(mode, caller)
@@ -86,40 +101,44 @@ class UserMaps:
         """Note what a container has."""
         if spec.user_map is not None:
             pool = self._pool
-            uids = _places(spec.user_map.uids, pool.uid_start)
-            self._taken[spec.id] = uids | _places(spec.user_map.gids, pool.gid_start)
+            uids = _spans(spec.user_map.uids, pool.uid_start)
+            self._taken[spec.id] = uids + _spans(spec.user_map.gids, pool.gid_start)
 
     def give_back(self, container_id: str) -> None:
         """Its ids are free again. Idempotent."""
         self._taken.pop(container_id, None)
 
-    def _map_of(self, spec: ContainerSpec, caller: Caller) -> UserMap | None:
+    def _map_of(self, spec: ContainerSpec, caller: Caller, find: FindNeighbour) -> UserMap | None:
         mode = spec.isolation.userns_mode
+        if mode.startswith(f"{CONTAINER}:"):
+            return ids_of(mode, spec.isolation, find)
         if not mode and self._remapped is not None:
             return self._remapped
         mode = mode or self._default
-        if self._rootless and mode != HOST:
-            raise Unsupported(
-                f"userns mode {mode}: the containers of a rootless daemon are in its own user "
-                "namespace: use host"
-            )
         name = mode.partition(":")[0]
+        if self._rootless_ids is not None and name != HOST:
+            return for_rootless(mode, self._rootless_ids)
         if name == AUTO:
-            uid_start, gid_start = self._free_range()
-            return UserMap(uids=((0, uid_start, RANGE),), gids=((0, gid_start, RANGE),))
+            size = auto_size(mode)
+            uid_start, gid_start = self._free_range(size)
+            return UserMap(uids=((0, uid_start, size),), gids=((0, gid_start, size),))
         if name == KEEP_ID:
             return self._keep(mode, caller)
         return parse_map(mode) if name == MAP else None
 
-    def _free_range(self) -> tuple[int, int]:
-        taken = set[int]().union(*self._taken.values())
-        place = next(place for place in count() if place not in taken)
-        if (place + 1) * RANGE > self._pool.size:
+    def _free_range(self, size: int) -> tuple[int, int]:
+        """Where as many users and groups in a row are nobody's: the first such place."""
+        place = 0
+        for start, end in sorted(span for spans in self._taken.values() for span in spans):
+            if start - place >= size:
+                break
+            place = max(place, end)
+        if place + size > self._pool.size:
             raise Conflict(
-                f"no free range of user ids: {self._pool.size // RANGE} containers have one each: "
-                "remove some, or raise userns-pool-size"
+                f"no free range of user ids: {size} are asked for, and the pool has "
+                f"{self._pool.size}: remove containers, or raise userns-pool-size"
             )
-        return self._pool.uid_start + place * RANGE, self._pool.gid_start + place * RANGE
+        return self._pool.uid_start + place, self._pool.gid_start + place
 
     def _keep(self, mode: str, caller: Caller) -> UserMap:
         if caller.uid == 0 or caller.gid == 0:
@@ -128,7 +147,7 @@ class UserMaps:
                 "use auto, or a map",
                 field="UsernsMode",
             )
-        (uid, gid), (uid_start, gid_start) = kept_ids(mode, caller), self._free_range()
+        (uid, gid), (uid_start, gid_start) = kept_ids(mode, caller), self._free_range(RANGE)
         return checked(
             UserMap(
                 uids=_around(uid, caller.uid, uid_start), gids=_around(gid, caller.gid, gid_start)
@@ -151,10 +170,10 @@ def _around(kept: int, host_id: int, start: int) -> Lines:
     return tuple(line for line in lines if line[2])
 
 
-def _places(lines: Lines, start: int) -> set[int]:
-    """The places of the pool that a map touches."""
-    return {
-        place
+def _spans(lines: Lines, start: int) -> list[Span]:
+    """The places, of a pool that starts there, that a map takes."""
+    return [
+        (max(0, host - start), host + size - start)
         for _, host, size in lines
-        for place in range(max(0, (host - start) // RANGE), (host + size - 1 - start) // RANGE + 1)
-    }
+        if host + size > start
+    ]

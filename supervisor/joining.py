@@ -17,7 +17,7 @@ from drivers.execution.base import MountAt, Namespace
 from drivers.kernel import mount
 from drivers.kernel.namespace import clone_mount_in, pidfd_of
 from supervisor.isolation import CONTAINER
-from supervisor.spec import ContainerSpec, Isolation
+from supervisor.spec import ContainerSpec, Isolation, UserMap
 
 SHM = "/dev/shm"
 _SHAREABLE = frozenset({"shareable", "host"})
@@ -31,6 +31,7 @@ class Neighbour:
     pid: int  # 0 if it is not running
     start_time_ticks: int
     ipc_mode: str
+    user_map: UserMap | None = None
 
 
 FindNeighbour = Callable[[str], Neighbour]  # by name or id; raises NotFound, InvalidRequest
@@ -44,6 +45,7 @@ class Joined:
     ipc: Namespace = "new"
     uts: Namespace = "new"
     cgroup: Namespace = "new"
+    user: Namespace = "new"
     mounts: tuple[MountAt, ...] = ()
     own_shm: bool = True  # a /dev/shm of its own
 
@@ -53,20 +55,70 @@ def shares_pids(isolation: Isolation) -> bool:
     return isolation.pid_mode not in ("", "private")
 
 
-def join(isolation: Isolation, find: FindNeighbour, held: ExitStack) -> Joined:
+def join(
+    isolation: Isolation, find: FindNeighbour, held: ExitStack, user_map: UserMap | None = None
+) -> Joined:
     """Open what `isolation` shares; `held` closes it. Blocking.
 
-    Raises Conflict, in Docker's words, if the other container is not running or does not share.
+    Who has ids of its own shares the user namespace too, for it owns the others. Raises Conflict,
+    in Docker's words, if the other container is not running or does not share; InvalidRequest.
     """
+    if user_map is not None:
+        check_same_ids(isolation, user_map, find)
     ipc, mounts = _ipc(isolation.ipc_mode, find, held)
+    pid = _pid(isolation.pid_mode, find, held)
     return Joined(
-        pid=_pid(isolation.pid_mode, find, held),
+        pid=pid,
+        user="new" if user_map is None else pid,
         ipc=ipc,
         uts=_host_or_new(isolation.uts_mode),
         cgroup=_host_or_new(isolation.cgroupns_mode),
         mounts=mounts,
         own_shm=isolation.ipc_mode in ("", "private", "shareable"),
     )
+
+
+def check_same_ids(isolation: Isolation, user_map: UserMap, find: FindNeighbour) -> None:
+    """Raise InvalidRequest if a container with these ids cannot share what it is to share.
+
+    The kernel lets only those in one user namespace do so, and a new pid namespace would not
+    belong to that.
+    """
+    for name, mode in (("PID", isolation.pid_mode), ("IPC", isolation.ipc_mode)):
+        if not mode.startswith(CONTAINER):
+            continue
+        neighbour = find(mode.removeprefix(CONTAINER))
+        if neighbour.user_map != user_map:
+            raise InvalidRequest(
+                f"cannot share the {name} namespace of container {neighbour.id}: it has other "
+                f"ids: use --userns container:{neighbour.id}",
+                field="UsernsMode",
+            )
+        if mode != isolation.pid_mode:
+            raise InvalidRequest(
+                f"cannot share the IPC namespace of container {neighbour.id} without its PID "
+                "namespace when user namespaces are enabled",
+                field="IpcMode",
+            )
+
+
+def ids_of(mode: str, isolation: Isolation, find: FindNeighbour) -> UserMap:
+    """The ids of the container whose user namespace is to be shared.
+
+    Raises InvalidRequest if it has none, or its pid namespace is not shared.
+    """
+    neighbour = find(mode.removeprefix(CONTAINER))
+    if neighbour.user_map is None:
+        raise InvalidRequest(
+            f"userns mode {mode}: container {neighbour.id} has no user namespace of its own",
+            field="UsernsMode",
+        )
+    if isolation.pid_mode != mode:
+        raise InvalidRequest(
+            f"userns mode {mode}: its PID namespace must be shared too: use --pid {mode}",
+            field="UsernsMode",
+        )
+    return neighbour.user_map
 
 
 def _host_or_new(mode: str) -> Namespace:
@@ -127,7 +179,7 @@ def with_ids(spec: ContainerSpec, find: FindNeighbour) -> ContainerSpec:
         return spec
     isolation = spec.isolation
     changes = {}
-    for attribute in ("pid_mode", "ipc_mode"):
+    for attribute in ("pid_mode", "ipc_mode", "userns_mode"):
         mode: str = getattr(isolation, attribute)
         if mode.startswith(CONTAINER):
             try:

@@ -88,7 +88,7 @@ class Manager(Running):
         making.check(spec, self.drivers)
         with (
             self.containers.reserved(name, container_id),
-            self._user_maps.assigned(spec, caller) as spec,
+            self._user_maps.assigned(spec, caller, self.containers.neighbour) as spec,
         ):
             container = self._new(spec, Record())
             top_layer = image.top_layer if image else None

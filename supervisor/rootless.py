@@ -19,7 +19,9 @@ from drivers.errors import ConfigError
 from drivers.execution.hierarchy import make_room, v2_mount
 from drivers.kernel import process as p
 from supervisor.config import DaemonConfig
+from supervisor.spec import UserMap
 from supervisor.subids import SUBGID, SUBUID, ranges_of
+from supervisor.userns import Lines
 
 _USER = "CRECHE_ROOTLESS_UID"  # tells a daemon that restarts itself who it was
 _MAPPERS = (("newuidmap", SUBUID), ("newgidmap", SUBGID))
@@ -28,6 +30,19 @@ _MAPPERS = (("newuidmap", SUBUID), ("newgidmap", SUBGID))
 def is_rootless() -> bool:
     """Whether this is the daemon of an ordinary user, also after it has become root for itself."""
     return os.geteuid() != 0 or _USER in os.environ
+
+
+def own_ids() -> UserMap | None:
+    """The ids that the daemon of an ordinary user has: its own are first. Else None."""
+    if not is_rootless():
+        return None
+    return UserMap(uids=_lines("uid_map"), gids=_lines("gid_map"))
+
+
+def _lines(name: str) -> Lines:
+    """Source: user_namespaces(7), /proc/PID/uid_map."""
+    lines = Path(f"/proc/self/{name}").read_text().splitlines()
+    return tuple((int(a), int(b), int(c)) for a, b, c in (line.split() for line in lines))
 
 
 def with_own_places(config: DaemonConfig) -> DaemonConfig:

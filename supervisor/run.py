@@ -28,7 +28,7 @@ from supervisor.pipes import ChildEnds, HandOver, no_pipes, open_pipes
 from supervisor.spec import ContainerSpec, Isolation
 from supervisor.stdin import Stdin
 from supervisor.terminal import Terminal
-from supervisor.userns import to_driver
+from supervisor.userns import changes_ids, to_driver
 
 OpenLogDriver = Callable[[str, LogContext, Mapping[str, str]], Awaitable[LogDriver]]
 
@@ -89,7 +89,7 @@ async def run_once(
             partial(network.attach, spec.id),
             lambda _: network.detach(spec.id),
         )
-        joined = await _join(spec.isolation, neighbour, until_start)
+        joined = await _join(spec, neighbour, until_start)
         mounts = open_mounts(spec, directory, until_start, userns_fd)
         devices, rules = await _devices(spec.isolation)
         command = build_command(
@@ -139,9 +139,9 @@ async def _with_streams(
 
 
 async def _user_namespace(spec: ContainerSpec, held: AsyncExitStack) -> int | None:
-    """What shows files through the container's ids, if it has ids of its own."""
+    """What shows files through the container's ids, if those are others than on the host."""
     id_map = to_driver(spec.user_map)
-    if id_map is None:
+    if spec.user_map is None or id_map is None or not changes_ids(spec.user_map):
         return None
 
     async def close(fd: int) -> None:
@@ -151,11 +151,11 @@ async def _user_namespace(spec: ContainerSpec, held: AsyncExitStack) -> int | No
     return await hold_in(held, f"user namespace of {spec.name}", get, close)
 
 
-async def _join(isolation: Isolation, neighbour: FindNeighbour, held: ExitStack) -> Joined:
+async def _join(spec: ContainerSpec, neighbour: FindNeighbour, held: ExitStack) -> Joined:
     """What it shares; in a thread only if that takes one, for most containers share nothing."""
-    opened = held.enter_context(ExitStack())
+    opened, isolation = held.enter_context(ExitStack()), spec.isolation
     if isolation.pid_mode or isolation.ipc_mode:
-        return await trio.to_thread.run_sync(join, isolation, neighbour, opened)
+        return await trio.to_thread.run_sync(join, isolation, neighbour, opened, spec.user_map)
     return join(isolation, neighbour, opened)
 
 

@@ -16,20 +16,27 @@ USER = "creche"  # whose ids are the pool, if it has any
 
 
 def open_user_maps(
-    config: DaemonConfig, *, rootless: bool = False, subuid: Path = SUBUID, subgid: Path = SUBGID
+    config: DaemonConfig,
+    *,
+    rootless_ids: UserMap | None = None,
+    subuid: Path = SUBUID,
+    subgid: Path = SUBGID,
 ) -> UserMaps:
-    """The maps as the settings say. Raises ConfigError."""
+    """The maps as the settings say. Raises ConfigError.
+
+    `rootless_ids` are those that the daemon of an ordinary user has.
+    """
     pool = _checked(_pool(config, ranges_of(USER, subuid), ranges_of(USER, subgid)))
     remap = config.userns_remap
     if remap in ("", AUTO):
-        return UserMaps(pool, remap or HOST, rootless=rootless)
+        return UserMaps(pool, remap or HOST, rootless_ids=rootless_ids)
     user, _, group = remap.partition(":")
     uids, gids = ranges_of(user, subuid), ranges_of(group or user, subgid)
     for name, found, path in ((user, uids, subuid), (group or user, gids, subgid)):
         if not found:
             raise ConfigError(f"userns-remap: {name} has no ids in {path}: add NAME:START:COUNT")
     remapped = UserMap(uids=_from_zero(uids), gids=_from_zero(gids))
-    return UserMaps(pool, HOST, remapped, rootless=rootless)
+    return UserMaps(pool, HOST, remapped, rootless_ids=rootless_ids)
 
 
 def ranges_of(user: str, path: Path) -> list[tuple[int, int]]:

@@ -1,8 +1,9 @@
 """User namespaces, as `--userns` asks for them: checks, and maps of ids.
 
-`host` is none, `auto` a private range of ids, `keep-id` the same but for the caller's own id, as
-podman has them; `map:uid=C:H:N,gid=C:H:N` is what it says: N ids from C in the container are those
-from H on the host.
+`host` is none, `auto` a private range of ids (`auto:size=N` of another size), `keep-id` the same
+but for the caller's own id, `container:NAME` another container's, as podman has them;
+`map:uid=C:H:N,gid=C:H:N` is what it says: N ids from C in the container are those from H on the
+host.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from drivers.execution.base import IdMap, IdRange
 from drivers.execution.user import MAX_ID
 from supervisor.spec import ContainerSpec, UserMap
 
-HOST, AUTO, KEEP_ID, MAP = "host", "auto", "keep-id", "map"
+HOST, AUTO, KEEP_ID, MAP, CONTAINER = "host", "auto", "keep-id", "map", "container"
 RANGE = 65536  # ids that a container has
 
 _MAX_LINES = 340  # Linux 4.15; before that 5
 _NUMBER = r"[0-9]{1,10}"
 _LINE = re.compile(rf"(?P<kind>uid|gid)=(?P<ids>{_NUMBER}:{_NUMBER}:{_NUMBER})")
+_SIZE = re.compile(rf"{AUTO}:size=(?P<size>{_NUMBER})")
 _KEPT = re.compile(rf"(?P<kind>uid|gid)=(?P<id>{_NUMBER})")
 
 Lines = tuple[tuple[int, int, int], ...]  # first id in the container, first on the host, how many
@@ -41,7 +43,11 @@ def check_mode(mode: str) -> None:
         parse_map(mode)
     elif name == KEEP_ID:
         kept_ids(mode, Caller())
-    elif name not in ("", HOST, AUTO) or rest or mode.endswith(":"):
+    elif name == AUTO:
+        auto_size(mode)
+    elif name == CONTAINER and rest:
+        pass
+    elif name not in ("", HOST) or rest or mode.endswith(":"):
         raise _wrong(f"invalid userns mode: {mode}")
 
 
@@ -91,6 +97,16 @@ def _shown(line: tuple[int, int, int]) -> str:
     return ":".join(map(str, line))
 
 
+def auto_size(mode: str) -> int:
+    """How many ids `auto` and `auto:size=N` ask for. Raises InvalidRequest."""
+    if mode == AUTO:
+        return RANGE
+    found = _SIZE.fullmatch(mode)
+    if found is None or not 1 <= int(found["size"]) <= MAX_ID:
+        raise _wrong(f"invalid userns mode: {mode}: not auto:size=N, with N from 1 to {MAX_ID}")
+    return int(found["size"])
+
+
 def kept_ids(mode: str, caller: Caller) -> tuple[int, int]:
     """What the caller is in the container: `keep-id`, or `keep-id:uid=1000,gid=1000`.
 
@@ -128,10 +144,42 @@ def check_together(spec: ContainerSpec) -> None:
             raise _wrong(
                 f"cannot share the host's {name} namespace when user namespaces are enabled"
             )
-        if mode.startswith("container:"):
-            raise _wrong(
-                f"cannot share a container's {name} namespace when user namespaces are enabled"
-            )
+
+
+def changes_ids(user_map: UserMap) -> bool:
+    """Whether an id of the container is another one on the host: files are to be shown so."""
+    return any(first != host for first, host, _ in (*user_map.uids, *user_map.gids))
+
+
+def for_rootless(mode: str, own: UserMap) -> UserMap:
+    """The map of a mode within the ids that a rootless daemon has, of which `own` is the map.
+
+    Raises InvalidRequest for what cannot be: the file system with its layers is mounted by the
+    host, so no kernel lets it show that through other ids. Source: mount_setattr(2), EPERM.
+    """
+    user_map = parse_map(mode) if mode.partition(":")[0] == MAP else None
+    if user_map is None or changes_ids(user_map):
+        raise _wrong(
+            f"userns mode {mode}: a rootless daemon cannot show files by other ids: use host, or "
+            "a map of ids to themselves, such as map:uid=0:0:1000"
+        )
+    return UserMap(
+        uids=_divided("uid", user_map.uids, own.uids), gids=_divided("gid", user_map.gids, own.gids)
+    )
+
+
+def _divided(kind: str, lines: Lines, own: Lines) -> Lines:
+    """The lines so that each is within one of `own`, as the kernel wants it."""
+    found = []
+    for first, _, size in lines:
+        for start, _, count in own:
+            low, high = max(first, start), min(first + size, start + count)
+            if low < high:
+                found.append((low, low, high - low))
+    missing = sum(line[2] for line in lines) - sum(line[2] for line in found)
+    if missing:
+        raise _wrong(f"invalid userns map: {missing} {kind}s in it are not of this daemon")
+    return tuple(found)
 
 
 def to_driver(user_map: UserMap | None) -> IdMap | None:

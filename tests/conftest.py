@@ -24,7 +24,7 @@ def _host() -> dict[str, set[str]]:
         "mounts": set(Path("/proc/self/mountinfo").read_text().splitlines()),
         "cgroups": groups,
         "devices": set(os.listdir("/sys/class/net"))
-        | set(Path("/sys/block").glob("loop*/backing")),
+        | {str(p) for p in Path("/sys/block").glob("loop*/loop/backing_file")},
         "namespaces": _namespaces(),
         "processes": _processes(),
     }

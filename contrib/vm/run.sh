@@ -15,7 +15,7 @@ mkdir -p "$cache" "$here/.cache/vm"
 # seconds to start here, so theirs are not cancelled at each of their hundred steps.
 [ $# -gt 0 ] || set -- -v --durations=10 -k "not (oci and cancel)" tests/attacks \
     tests/conformance/test_execution.py tests/system/test_docker_limits.py \
-    tests/system/test_docker_run.py tests/system/test_daemon.py tests/system/test_real_service.py
+    tests/system/test_docker_block_io.py tests/system/test_docker_run.py tests/system/test_daemon.py tests/system/test_real_service.py
 
 # part NAME COMMAND...: run a part of the lane, and say how long it took.
 part() {

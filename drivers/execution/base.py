@@ -51,6 +51,7 @@ class Namespaces:
     uts: Namespace = "new"
     cgroup: Namespace = "new"
     network: Namespace = "new"  # a new one has its loopback up
+    user: Namespace = "new"  # if the command has an `id_map`; to be joined with the pid namespace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,10 @@ class IdMap:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """A device file of the container: made by its numbers, never looked up by name."""
+    """A device file of the container: made by its numbers, never looked up by name.
+
+    But for a driver that can make none, which lends the host's: `source`.
+    """
 
     path: str
     kind: str  # "c" or "b"
@@ -81,6 +85,7 @@ class Device:
     mode: int = 0o666
     uid: int = 0
     gid: int = 0
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

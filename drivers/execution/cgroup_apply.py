@@ -78,8 +78,7 @@ def _apply_one(group: Directories, limit: Write) -> None:
         file = limit.files[-1][0] if limit.files else "version 2"
         raise LimitUnavailable(
             f"{limit.limit} cannot be limited here: control group {group.path}, {file}: "
-            f"{(error.strerror or 'refused').lower()} "
-            "(see `crechectl doctor` for the controllers of this host)"
+            f"{(error.strerror or 'refused').lower()} ({limit.help})"
         ) from error
 
 

@@ -16,6 +16,7 @@ from drivers.execution.resources import DeviceRate, Limits
 CPU_PERIOD_USEC = 100_000  # Docker's and the kernel's default
 _DEFAULT_SHARES = 1024
 _DEFAULT_WEIGHT = 100
+_WEIGHT_HELP = "it takes a kernel with BFQ, and for a device that this is its scheduler"
 
 Version = Literal[1, 2]
 
@@ -32,6 +33,7 @@ class Write:
     limit: str  # its name, for errors
     files: tuple[tuple[str, str | None], ...]
     optional: bool = False  # not asked for by name: without the file it is left out
+    help: str = "see `crechectl doctor` for the controllers of this host"
 
 
 def changes(version: Version, before: Limits, after: Limits) -> list[Write]:
@@ -161,10 +163,10 @@ def _block_weight(version: Version, before: Limits, after: Limits) -> list[Write
     value = str(weight or _DEFAULT_WEIGHT)
     if version == 1:
         files = (("blkio.bfq.weight", value), ("blkio.weight", value))
-        return [Write(controller="blkio", limit="block io weight", files=files)]
+        return [Write(controller="blkio", limit="block io weight", files=files, help=_WEIGHT_HELP)]
     by_cost = str(_DEFAULT_WEIGHT if weight is None else io_weight(weight))
     files = (("io.bfq.weight", value), ("io.weight", by_cost))
-    return [Write(controller="io", limit="block io weight", files=files)]
+    return [Write(controller="io", limit="block io weight", files=files, help=_WEIGHT_HELP)]
 
 
 def io_weight(weight: int) -> int:
@@ -183,12 +185,13 @@ def _device_weights(version: Version, before: Limits, after: Limits) -> list[Wri
         if version == 1:
             value = f"{device} {weight or 0}"
             files = (("blkio.bfq.weight_device", value), ("blkio.weight_device", value))
-            writes.append(Write(controller="blkio", limit=limit, files=files))
+            controller = "blkio"
         else:
             own = "default" if weight is None else str(weight)
             by_cost = "default" if weight is None else str(io_weight(weight))
             files = (("io.bfq.weight", f"{device} {own}"), ("io.weight", f"{device} {by_cost}"))
-            writes.append(Write(controller="io", limit=limit, files=files))
+            controller = "io"
+        writes.append(Write(controller=controller, limit=limit, files=files, help=_WEIGHT_HELP))
     return writes
 
 

@@ -40,6 +40,8 @@ DEFAULT_MASKED_PATHS: tuple[str, ...] = (
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
 )
+# ... of a /sys that is a copy of the host's: below it are debugfs and the like ...
+MASKED_OF_HOST: tuple[str, ...] = ("/sys/kernel",)
 # ... and what it may read but not write.
 DEFAULT_READONLY_PATHS: tuple[str, ...] = (
     "/proc/bus",

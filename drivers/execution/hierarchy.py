@@ -26,6 +26,10 @@ _V1_CONTROLLERS = frozenset(
 _V2_WANTED = ("cpu", "memory", "pids", "io", "cpuset")
 DAEMONS_OWN = "creched"  # the group below a delegated one in which the daemon itself is
 _CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
+# By version: what every group with the controller for block devices has, but for the root; and
+# what it has if this kernel can share devices by weight.
+_BLOCK_FILES = {1: "blkio.reset_stats", 2: "io.stat"}
+_WEIGHT_FILES = {1: ("blkio.bfq.weight", "blkio.weight"), 2: ("io.bfq.weight", "io.weight")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +125,16 @@ def v2_mount(mountinfo: Path = Path("/proc/self/mountinfo")) -> Path | None:
         if after.split()[0] == "cgroup2":
             return Path(before.split()[4])
     return None
+
+
+def has_block_weights(hierarchy: Hierarchy) -> bool:
+    """Whether this kernel shares block devices by weight, as far as a group there can tell."""
+    name = hierarchy.holding("blkio")
+    if name is None:
+        return False
+    groups = list(hierarchy.mounts[name].glob(f"*/{_BLOCK_FILES[hierarchy.version]}"))
+    weights = _WEIGHT_FILES[hierarchy.version]
+    return not groups or any((file.parent / name).exists() for file in groups for name in weights)
 
 
 def hand_down(hierarchy: Hierarchy, parent: str) -> None:

@@ -14,6 +14,7 @@ from drivers.execution.base import Command, Device, IdMap, MountAt
 from drivers.execution.id_map import root_of, to_host
 from drivers.keeper.dev import DEVICE_MODE, DEVICES, OPTIONS
 from drivers.kernel import mount as m
+from drivers.kernel.user_namespace import in_user_namespace
 
 _KINDS = {"c": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
@@ -30,7 +31,7 @@ def make_mapped_dev(id_map: IdMap, devices: Iterable[Device]) -> int:
     except OSError as error:
         raise from_os_error(error, "make /dev") from error
     try:
-        for name, number in DEVICES.items():
+        for name, number in () if in_user_namespace() else DEVICES.items():  # else they are lent
             os.mknod(name, DEVICE_MODE, number, dir_fd=fd)
             # the mode again, for it came through our umask
             os.chmod(name, stat.S_IMODE(DEVICE_MODE), dir_fd=fd)
@@ -46,24 +47,23 @@ def make_mapped_dev(id_map: IdMap, devices: Iterable[Device]) -> int:
     return fd
 
 
-def lend_devices(command: Command, opened: ExitStack) -> Command:
+def lend_devices(command: Command, opened: ExitStack, *, standard: bool = True) -> Command:
     """The command with mounts of the host's devices, for a daemon that can make none; blocking.
 
-    `opened` closes them. Raises InvalidRequest for other devices, DriverError.
+    Without `standard` those that every container has are somebody else's work. `opened` closes the
+    mounts. Raises DriverError.
     """
-    for device in command.devices:
-        raise InvalidRequest(
-            f"device {device.path}: a rootless daemon can give no devices", field="Devices"
-        )
+    places = [(f"/dev/{name}", f"/dev/{name}") for name in DEVICES if standard]
+    places += [(device.path, device.source) for device in command.devices]
     lent = []
-    for name in DEVICES:
+    for target, source in places:
         try:
-            fd = m.open_tree_clone(f"/dev/{name}")
+            fd = m.open_tree_clone(source)
         except OSError as error:
-            raise from_os_error(error, f"lend /dev/{name}") from error
+            raise from_os_error(error, f"lend {source}") from error
         opened.callback(os.close, fd)
-        lent.append(MountAt(fd=fd, target=f"/dev/{name}"))
-    return replace(command, mounts=(*lent, *command.mounts))
+        lent.append(MountAt(fd=fd, target=target))
+    return replace(command, devices=(), mounts=(*lent, *command.mounts))
 
 
 def _new_tmpfs(uid: int, gid: int) -> int:

@@ -13,7 +13,7 @@ from drivers.errors import DriverError, InvalidRequest, SpawnFailed
 from drivers.execution.base import Command, Device, IdMap, Namespaces, Pipes, Process
 from drivers.execution.cgroup import ControlGroup
 from drivers.execution.checks import RLIMITS, check_command, check_process
-from drivers.execution.defaults import ALL_CAPABILITIES
+from drivers.execution.defaults import ALL_CAPABILITIES, MASKED_OF_HOST
 from drivers.execution.id_map import check_ids, check_mapped, explain, map_text, root_of, to_host
 from drivers.execution.seccomp import filter_of
 from drivers.execution.sysctl import path_of
@@ -48,6 +48,8 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Cont
     id_map = command.id_map
     if id_map is not None:
         check_mapped(id_map, identity.uid, identity.groups)
+    joins_user = isinstance(ns.user, int)
+    lends_sys = ns.network == "host" and in_user_namespace()
     plan = ContainerPlan(
         search=search_path(command.argv[0], env),
         own_streams=own_streams(pipes, has_terminal=command.terminal is not None),
@@ -56,9 +58,10 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Cont
         gid=identity.gid,
         groups=list(identity.groups),
         domainname=command.domainname,
-        new_namespaces=new_namespaces(ns) | (CLONE.NEWUSER if id_map else 0),
+        new_namespaces=new_namespaces(ns) | (CLONE.NEWUSER if id_map and not joins_user else 0),
         tty_gid=tty_gid(id_map),
         bare_dev=id_map is None and in_user_namespace(),
+        lent_sys=lends_sys,
         new_cgroup_namespace=ns.cgroup == "new",
         joined_namespaces=[int(flag) for flag, _ in joined_namespaces(ns)],
         mount_targets=[(mount.target, _is_directory(mount.fd)) for mount in command.mounts],
@@ -73,15 +76,17 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Cont
         sysctls=[(path_of(name), value) for name, value in command.sysctls],
         # those of a user namespace are in the /dev that it is given
         devices=[] if id_map else [_device(device) for device in command.devices],
-        masked_paths=list(command.masked_paths),
+        masked_paths=[*command.masked_paths, *(MASKED_OF_HOST if lends_sys else ())],
         readonly_paths=list(command.readonly_paths),
         rlimits=_rlimits(command),
-        oom_score_adj=None if id_map else command.oom_score_adj,
+        oom_score_adj=None if id_map and not joins_user else command.oom_score_adj,
         cgroup_version=group.version,
         cgroup_hierarchies=group.hierarchies,
     )
     words = Words(argv=list(command.argv), env=env, hostname=command.hostname)
-    return plan, words if id_map is None else _with_maps(words, command, id_map)
+    if id_map is None or joins_user:
+        return plan, words
+    return plan, _with_maps(words, command, id_map)
 
 
 def _with_maps(words: Words, command: Command, id_map: IdMap) -> Words:
@@ -166,8 +171,8 @@ def new_namespaces(namespaces: Namespaces) -> int:
 
 
 def joined_namespaces(namespaces: Namespaces) -> list[tuple[CLONE, int]]:
-    """The flag and the descriptor of each namespace that is joined."""
-    flags = {**_AT_CLONE, "cgroup": CLONE.NEWCGROUP}
+    """The flag and the descriptor of each namespace that is joined; a user namespace is first."""
+    flags = {"user": CLONE.NEWUSER, **_AT_CLONE, "cgroup": CLONE.NEWCGROUP}
     pairs = [(flag, getattr(namespaces, kind)) for kind, flag in flags.items()]
     return [(flag, value) for flag, value in pairs if isinstance(value, int)]
 

@@ -21,27 +21,30 @@ class ContainerRecipe:
     def __init__(self, plan: ContainerPlan, last_capability: int) -> None:
         self.program = program = Program()
         self._plan = plan
-        self._handshake = slots(program, 2 * plan.has_own_ids)
+        self._handshake = slots(program, 2 * plan.makes_ids)
         self._stdio = slots(program, 3)
         self._root = program.slot()
         self._joined = slots(program, len(plan.joined_namespaces))
         self._terminals = slots(program, int(plan.terminal))
-        self._devs = slots(program, int(plan.has_own_ids))
+        self._devs = slots(program, int(plan.has_ids))
         self._mounts = slots(program, len(plan.mount_targets))
         self._groups = slots(program, plan.group_count)
         self._announcement = program.slot()
         self._hostname, self._hostname_bytes = slots(program, 2)
-        self.clone_flags = int(plan.new_namespaces | CLONE.VM)
+        # what is new is to belong to the user namespace: it is made once that has been joined
+        self.clone_flags = int(CLONE.VM | (0 if plan.joins_ids else plan.new_namespaces))
         self._build(last_capability)
         self.execution = command.execute(program, plan.search)
 
     def _build(self, last_capability: int) -> None:
         program, plan = self.program, self._plan
         process.begin(program)
-        if plan.has_own_ids:
+        if plan.makes_ids:
             own_ids.await_maps(program, self._announcement, *self._handshake)
         process.join_control_groups(program, plan, self._groups)
-        if plan.has_own_ids:
+        if plan.joins_ids:
+            own_ids.join(program, self._joined[0], plan.new_namespaces)
+        if plan.has_ids:
             own_ids.become_root(program)
         process.enter_namespaces(program, plan, self._joined)
         process.set_names(program, plan, self._hostname, self._hostname_bytes)

@@ -10,6 +10,7 @@ import errno
 from drivers.keeper.plan import Words
 from drivers.keeper.protocol import Failure
 from drivers.kernel.calls import Call
+from drivers.kernel.process import CLONE
 from drivers.kernel.program import Argument, Program
 from drivers.kernel.user_namespace import write_maps
 
@@ -26,6 +27,14 @@ def await_maps(
     # a full pipe wakes the keeper as well
     program.call(Call.WRITE, announcement, b"\0", 1, unless=errno.EAGAIN)
     program.call(Call.READ, reading, bytes(8), 1)
+
+
+def join(program: Program, userns: Argument, new_namespaces: int) -> None:
+    """Enter a user namespace, and make those that are to be its own."""
+    program.step("join user namespace")
+    program.call(Call.SETNS, userns, CLONE.NEWUSER)
+    program.step("unshare namespaces")
+    program.call(Call.UNSHARE, new_namespaces)
 
 
 def become_root(program: Program) -> None:

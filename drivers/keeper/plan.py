@@ -76,14 +76,15 @@ class ContainerPlan(ProcessPlan):
     """The first process of a container.
 
     The descriptors come in this order: stdin, stdout, stderr, root; one for each of
-    `joined_namespaces`; if `terminal` the file system for /dev/pts; in a new user namespace that
-    for /dev, with its devices in it; a mount for each of `mount_targets`; for cgroup v1 the group's
+    `joined_namespaces`; if `terminal` the file system for /dev/pts; in a user namespace that for
+    /dev, with its devices in it; a mount for each of `mount_targets`; for cgroup v1 the group's
     `tasks` in each of `cgroup_hierarchies`, for v2 the control group's directory; and read ends
     that the keeper keeps.
     """
 
     new_namespaces: int  # CLONE_NEW* flags
     bare_dev: bool  # there are no devices in it
+    lent_sys: bool  # /sys is a copy of the keeper's
     tty_gid: int | None  # whom terminals belong to, if the namespace knows such a group
     new_cgroup_namespace: bool
     joined_namespaces: list[int]  # CLONE_NEW* flags, one each
@@ -100,9 +101,19 @@ class ContainerPlan(ProcessPlan):
     apparmor: str
 
     @property
-    def has_own_ids(self) -> bool:
-        """Whether it is in a user namespace of its own."""
+    def makes_ids(self) -> bool:
+        """Whether it gets a user namespace of its own, and waits for its maps."""
         return bool(self.new_namespaces & CLONE.NEWUSER)
+
+    @property
+    def joins_ids(self) -> bool:
+        """Whether it joins the user namespace of another container."""
+        return CLONE.NEWUSER in self.joined_namespaces
+
+    @property
+    def has_ids(self) -> bool:
+        """Whether it is in a user namespace that is not the keeper's."""
+        return self.makes_ids or self.joins_ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

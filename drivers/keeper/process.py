@@ -59,8 +59,8 @@ def enter_control_groups(program: Program, entrances: tuple[Argument, ...]) -> N
 def enter_namespaces(program: Program, plan: ContainerPlan, joined: tuple[Argument, ...]) -> None:
     """Join the namespaces given, hide the control groups above, and bring up the loopback."""
     for kind, fd in zip(plan.joined_namespaces, joined, strict=True):
-        if kind == CLONE.NEWPID:
-            continue  # it was born there
+        if kind in (CLONE.NEWPID, CLONE.NEWUSER):
+            continue  # it was born there, or is there already
         program.step(f"join namespace {CLONE(kind).name}")
         program.call(Call.SETNS, fd, kind)
     if plan.new_cgroup_namespace:

@@ -36,7 +36,17 @@ def new_file_systems(program: Program, plan: ContainerPlan) -> NewFileSystems:
     program.step("mount proc")
     proc = steps.file_system(program, "proc", steps.NO_FILES)
     program.step("mount sysfs")
-    return NewFileSystems(proc, steps.file_system(program, "sysfs", _sys_attributes(plan)))
+    return NewFileSystems(proc, _new_sys(program, plan))
+
+
+def _new_sys(program: Program, plan: ContainerPlan) -> Result:
+    """A new one shows the network namespace, and is for who owns that; else a copy of ours."""
+    attributes = _sys_attributes(plan)
+    if not plan.lent_sys:
+        return steps.file_system(program, "sysfs", attributes)
+    sys = steps.clone_mount(program, AT_FDCWD, "/sys", recursive=True)
+    steps.set_attributes(program, sys, set_=attributes, propagation=m.MS.PRIVATE, recursive=True)
+    return sys
 
 
 def _sys_attributes(plan: ContainerPlan) -> m.ATTR:

@@ -100,7 +100,7 @@ class StorageDriver(ProtoDriver, Protocol):
         ...
 
     def changes(self, key: str, parent: str | None) -> list[Change]:
-        """What differs from `parent`, sorted by path."""
+        """What differs from `parent`, sorted by path; a directory only if it does so itself."""
         ...
 
     def diff_size(self, key: str, parent: str | None) -> int:

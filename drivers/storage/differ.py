@@ -20,33 +20,45 @@ def compare(new: Path, old: Path | None, *, step: Callable[[], None]) -> list[Ch
 
 def _walk(new: Path, old: Path | None, prefix: str, step: Callable[[], None]) -> Iterator[Change]:
     step()
-    new_entries = _entries(new)
-    old_entries = _entries(old) if old is not None else {}
-    for name, entry in new_entries.items():
+    new_entries = entries(new)
+    old_entries = entries(old) if old is not None else {}
+    for name, found in new_entries.items():
         path = f"{prefix}/{name}"
         before = old_entries.get(name)
         if before is None:
             yield Change(path, ChangeKind.ADDED)
-        elif _differs(entry, before):
+        elif differs(found, before):
             yield Change(path, ChangeKind.MODIFIED)
-        if entry.is_dir(follow_symlinks=False):
-            below = before is not None and before.is_dir(follow_symlinks=False)
-            yield from _walk(
-                new / name, Path(before.path) if before and below else None, path, step
-            )
+        if stat.S_ISDIR(found.st_mode):
+            below = before is not None and stat.S_ISDIR(before.st_mode)
+            yield from _walk(new / name, old / name if old and below else None, path, step)
     for name in old_entries.keys() - new_entries.keys():
         yield Change(f"{prefix}/{name}", ChangeKind.DELETED)
 
 
-def _entries(directory: Path) -> dict[str, os.DirEntry[str]]:
-    with os.scandir(directory) as found:
-        return {entry.name: entry for entry in found}
+def entries(directory: Path) -> dict[str, os.stat_result]:
+    """What is in a directory; what goes away meanwhile, for a container runs in it, is not."""
+    found = {}
+    try:
+        names = os.listdir(directory)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    for name in names:
+        try:
+            found[name] = os.lstat(directory / name)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+    return found
 
 
-def _differs(new: os.DirEntry[str], old: os.DirEntry[str]) -> bool:
-    a, b = new.stat(follow_symlinks=False), old.stat(follow_symlinks=False)
-    if (a.st_mode, a.st_uid, a.st_gid, a.st_rdev) != (b.st_mode, b.st_uid, b.st_gid, b.st_rdev):
+def differs(new: os.stat_result, old: os.stat_result) -> bool:
+    """Whether an entry counts as changed; what is in a directory is not looked at."""
+    if (new.st_mode, new.st_uid, new.st_gid) != (old.st_mode, old.st_uid, old.st_gid):
         return True
-    if stat.S_ISDIR(a.st_mode):
+    if stat.S_ISDIR(new.st_mode):
         return False
-    return (a.st_size, a.st_mtime_ns) != (b.st_size, b.st_mtime_ns)
+    return (new.st_rdev, new.st_size, new.st_mtime_ns) != (
+        old.st_rdev,
+        old.st_size,
+        old.st_mtime_ns,
+    )

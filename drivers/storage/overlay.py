@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ import trio
 from drivers.errors import IncompatibleFilesystem, InvalidRequest, Unsupported, from_os_error
 from drivers.kernel import mount as m
 from drivers.kernel.user_namespace import in_user_namespace
-from drivers.storage.base import Change, ChangeKind
+from drivers.storage.base import Change
 from drivers.storage.id_mapped import (
     clone_mapped,
     filesystem_of,
@@ -27,6 +27,7 @@ from drivers.storage.id_mapped import (
 from drivers.storage.layout import Layout, LayoutStorage
 from drivers.storage.pack import pack
 from drivers.storage.unpack import unpack
+from drivers.storage.upper import opaque_xattr, upper_changes
 
 MAX_LAYERS = 500  # overlayfs's own limit
 
@@ -139,18 +140,10 @@ class OverlayStorage(LayoutStorage):
     def changes(self, key: str, parent: str | None) -> list[Change]:
         diff = self._layout.path(key) / "diff"
         lower = [Path(directory) for directory in self._lower(key)]
-        return sorted(_upper_changes(diff, lower, ""))
+        return sorted(upper_changes(diff, lower))
 
     def diff_size(self, key: str, parent: str | None) -> int:
         return _content_bytes(self._layout.path(key) / "diff")
-
-
-def _opaque_xattr() -> str:
-    """Who is root of a user namespace only may not set the usual one.
-
-    Source: overlayfs.rst, "userxattr"; Linux 5.11.
-    """
-    return f"{'user' if in_user_namespace() else 'trusted'}.overlay.opaque"
 
 
 class _OverlayWhiteouts:
@@ -160,22 +153,7 @@ class _OverlayWhiteouts:
         os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=parent_fd)
 
     def hide_all(self, directory_fd: int) -> None:
-        os.setxattr(directory_fd, _opaque_xattr(), b"y")
-
-
-def _upper_changes(directory: Path, lower: list[Path], prefix: str) -> Iterator[Change]:
-    """What the upper directory says: everything in it is a change."""
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            path = f"{prefix}/{entry.name}"
-            found = entry.stat(follow_symlinks=False)
-            below = any(os.path.lexists(f"{root}{path}") for root in lower)
-            if stat.S_ISCHR(found.st_mode) and found.st_rdev == 0:
-                yield Change(path, ChangeKind.DELETED)
-                continue
-            yield Change(path, ChangeKind.MODIFIED if below else ChangeKind.ADDED)
-            if stat.S_ISDIR(found.st_mode):
-                yield from _upper_changes(directory / entry.name, lower, path)
+        os.setxattr(directory_fd, opaque_xattr(), b"y")
 
 
 def _content_bytes(root: Path) -> int:
@@ -245,7 +223,7 @@ def _probe(home: Path, mount_overlay: Callable[[list[str], str, str], int]) -> N
     finally:
         os.close(fd)
     (probe / "lower" / "x").mkdir(exist_ok=True)
-    os.setxattr(probe / "lower" / "x", _opaque_xattr(), b"y")
+    os.setxattr(probe / "lower" / "x", opaque_xattr(), b"y")
 
 
 def _open(home: Path, options: Mapping[str, str]) -> OverlayStorage:

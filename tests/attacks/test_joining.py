@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from drivers.errors import InvalidRequest, SpawnFailed
-from drivers.execution.base import Pipes, Process, Started, WindowSize
+from drivers.execution.base import Namespaces, Pipes, Process, Started, WindowSize
 from drivers.execution.defaults import DEFAULT_CAPABILITIES
 from drivers.keeper import launch
 from drivers.kernel.calls import Call
@@ -101,6 +101,40 @@ async def test_a_joining_process_gives_nothing_to_who_looks_into_it(
                         said += await output.receive_some()
             await box.driver.terminate("box")
     assert b"LOOT" not in said, said.decode()
+
+
+@pytest.mark.parametrize("extra", [frozenset(), frozenset({"CAP_SYS_PTRACE", "CAP_SYS_ADMIN"})])
+async def test_nor_does_a_container_that_shares_its_processes_and_ids(
+    box: Box, extra: frozenset[str]
+) -> None:
+    """ATTACKS 3: it is among them from its first instruction."""
+    box = MappedBox(box.driver, box.keeper, box.root)
+    await trio.to_thread.run_sync(lend_interpreter, box.root)
+    (box.root / "spy.py").write_text(_SPY)
+    said = b""
+    with standard_library() as stdlib:
+        async with trio.open_nursery() as nursery:
+            started, output = await box.start(
+                nursery,
+                f"exec {launch.interpreter()} -I -S /spy.py",
+                mounts=(stdlib,),
+                capabilities=DEFAULT_CAPABILITIES | extra,
+            )
+            pidfd = os.pidfd_open(started.pid)
+            shared = Namespaces(pid=pidfd, user=pidfd, ipc=pidfd)
+            while b"ready" not in said:
+                said += await output.receive_some()
+            for _ in range(50):
+                ran = await box.run("true", key="other", namespaces=shared)
+                assert ran.status.code in (0, 137)
+            while b"looked into many" not in said:
+                await box.run("sleep", "0.05", key="other", namespaces=shared)
+                with trio.move_on_after(0.1):
+                    said += await output.receive_some()
+            os.close(pidfd)
+            await box.driver.terminate("box")
+    # its status is for everybody to read; what it has in its hands is not
+    assert said.count(b"LOOT") == said.count(b"LOOT capabilities"), said.decode()
 
 
 async def test_no_descriptor_of_the_host_can_be_a_joining_working_directory(box: Box) -> None:

@@ -245,8 +245,7 @@ async def test_the_difference_is_told_and_can_be_applied_elsewhere(driver: InThr
         "/deep/a": ChangeKind.DELETED,
         "/made": ChangeKind.ADDED,
     }
-    assert found.items() >= wanted.items()
-    assert set(found) - set(wanted) <= {"/etc", "/deep"}
+    assert found == wanted
     out = io.BytesIO()
     await driver.diff("one", "base", out)
     assert {"etc/group", "new", "deep/.wh.a", "made"} <= {n.rstrip("/") for n in names(out)}
@@ -259,6 +258,39 @@ async def test_the_difference_is_told_and_can_be_applied_elsewhere(driver: InThr
         assert two.names("deep") == ["b"]
         assert "made" in two.names()
     assert await driver.diff_size("one", "base") == len(b"longer than before") + len(b"n")
+
+
+async def test_what_an_earlier_layer_removed_or_the_container_made_anew_is_told_as_such(
+    driver: InThreads,
+) -> None:
+    await driver.apply_diff("base", None, layer(*BASE))
+    removed = (entry(".wh.link", b""), entry("etc"), entry("etc/.wh.passwd", b""))
+    await driver.apply_diff("top", "base", layer(*removed))
+    await driver.create("one", "top")
+    async with Mounted(driver, "one") as one:
+        one.write("link", b"new")
+        one.write("etc/passwd", b"new")
+        for name in ("a", "b"):
+            os.unlink(f"deep/{name}", dir_fd=one.fd)
+        os.rmdir("deep", dir_fd=one.fd)
+        os.mkdir("deep", dir_fd=one.fd)
+        os.mkdir("deep/a", dir_fd=one.fd)
+    found = {c.path: c.kind for c in await driver.changes("one", "top")}
+    assert found.pop("/deep", ChangeKind.MODIFIED) is ChangeKind.MODIFIED  # by its mode
+    assert found == {
+        "/link": ChangeKind.ADDED,
+        "/etc/passwd": ChangeKind.ADDED,
+        "/deep/a": ChangeKind.MODIFIED,
+        "/deep/b": ChangeKind.DELETED,
+    }
+    out = io.BytesIO()
+    await driver.diff("one", "top", out)
+    out.seek(0)
+    await driver.apply_diff("copy", "top", out)
+    await driver.create("two", "copy")
+    async with Mounted(driver, "two") as two:
+        assert two.names("deep") == ["a"]
+        assert two.read("link") == b"new"
 
 
 async def test_changes_are_sorted_by_path(driver: InThreads) -> None:

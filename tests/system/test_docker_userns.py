@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import signal
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.system.conftest import running_daemon
-from tests.system.daemon import Daemon
+from tests.system.daemon import PATIENCE_S, Daemon
 from tests.system.docker import run, running
 
 # Docker's own client lets nothing but "host" through as --userns.
 AUTO = ("--security-opt", "userns=auto")
 _POOL_START = 0x70000000
+_ALICE, _GROUP = 12_345, "users"  # a user of the host, who needs no name
 
 
 def inspect(creched: Daemon, container: str) -> dict[str, object]:
@@ -58,9 +61,8 @@ def test_what_it_writes_belongs_to_root_on_disk(creched: Daemon) -> None:
         assert stat.S_ISCHR((layer / "etc/passwd").lstat().st_mode)
         hosts = creched.directory / "root/containers" / one / "hosts"
         assert hosts.stat().st_uid == 0
-        diff = creched.docker("diff", one)
-        if diff.returncode == 0:
-            assert {"A /made", "D /etc/passwd"} <= set(diff.stdout.splitlines())
+        diff = creched.docker("diff", one, check=True).stdout.splitlines()
+        assert sorted(diff) == ["A /d", "A /made", "C /etc", "D /etc/passwd"]
 
 
 def test_binds_are_as_they_are_and_tmpfs_are_its_own(creched: Daemon, tmp_path: Path) -> None:
@@ -134,6 +136,9 @@ def test_a_map_is_as_given(creched: Daemon) -> None:
         ("keep-id:uid=4294967296", "is not uid=ID or gid=ID"),
         ("keep-id", "the caller is root"),
         ("yes", "invalid userns mode: yes"),
+        ("auto:size=0", "not auto:size=N, with N from 1 to 2147483647"),
+        ("auto:size=4294967296", "not auto:size=N"),
+        ("auto:size=300000000", "no free range of user ids: 300000000 are asked for"),
     ],
 )
 def test_a_map_that_cannot_be_is_refused(creched: Daemon, mode: str, message: str) -> None:
@@ -179,6 +184,127 @@ def test_ids_are_remembered_when_the_daemon_is_killed(fresh_creched: Daemon) -> 
         assert host_uid(creched, one) == _POOL_START
         assert host_uid(creched, two) == _POOL_START + 65536
     creched.docker("rm", "-f", one, check=True)
+
+
+def test_a_range_is_as_large_as_asked(creched: Daemon) -> None:
+    small = ("--security-opt", "userns=auto:size=2000")
+    with running(creched, *small) as one, running(creched, *small) as two:
+        assert host_uid(creched, two) == host_uid(creched, one) + 2000
+        shown = creched.docker("exec", one, "cat", "/proc/self/uid_map", check=True).stdout
+        assert shown.split() == ["0", str(_POOL_START), "2000"]
+    refused = creched.docker("run", "--rm", *small, "-u", "2000", "busybox", "true")
+    assert "user id 2000 is not mapped in the user namespace" in refused.stderr
+
+
+_WITH_POD = ("--security-opt", "userns=container:pod", "--pid", "container:pod")
+
+
+def _namespaces(creched: Daemon, container: str) -> dict[str, str]:
+    shown = creched.docker("inspect", "-f", "{{.State.Pid}}", container, check=True).stdout
+    place = Path(f"/proc/{shown.strip()}/ns")
+    return {name: os.readlink(place / name) for name in ("user", "pid", "ipc", "net", "mnt", "uts")}
+
+
+@pytest.mark.parametrize("runtime", ["native", "runc"])
+def test_a_container_may_share_the_processes_and_the_ids_of_another(
+    creched: Daemon, runtime: str
+) -> None:
+    creched.directory.chmod(0o711)
+    with running(creched, *AUTO, "--name", "pod", "--ipc", "shareable") as pod:
+        options = [*_WITH_POD, "--ipc", "container:pod", "--runtime", runtime, "-h", "side"]
+        with running(creched, *options) as side:
+            assert host_uid(creched, side) == host_uid(creched, pod)
+            ours, theirs = _namespaces(creched, side), _namespaces(creched, pod)
+            shared = {name for name in ours if ours[name] == theirs[name]}
+            assert shared == {"user", "pid", "ipc"}
+            script = (
+                "stat -c %u /bin /etc/hosts; echo x >/made && rm /etc/passwd; hostname;"
+                "echo x >/dev/null; ls /sys/class/net; kill -0 1; ps | grep -c '[s]leep 100000'"
+            )
+            out = creched.docker("exec", side, "sh", "-ec", script, check=True).stdout
+            assert out.split() == ["0", "0", "side", "lo", "2"]
+            creched.docker("exec", pod, "touch", "/dev/shm/shared", check=True)
+            creched.docker("exec", side, "rm", "/dev/shm/shared", check=True)
+        tty = creched.docker("run", "--rm", "-t", *options, "-u", "1000", "busybox", "tty")
+        assert tty.stdout.strip() == "/dev/pts/0"
+        assert "sleep" in creched.docker("top", pod, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([*AUTO, "--pid", "container:pod"], "it has other ids: use --userns container:"),
+        ([*AUTO, "--ipc", "container:pod"], "it has other ids: use --userns container:"),
+        (["--security-opt", "userns=container:pod"], "its PID namespace must be shared too"),
+        ([*_WITH_POD, "--ipc", "container:other"], "it has other ids: use --userns container:"),
+        (["--security-opt", "userns=container:plain", "--pid", "container:plain"],
+         "has no user namespace of its own"),
+        (["--security-opt", "userns=container:nope"], "No such container: nope"),
+        ([*_WITH_POD, "--privileged"], "incompatible with user namespaces"),
+    ],
+)  # fmt: skip
+def test_who_has_other_ids_shares_nothing(
+    creched: Daemon, options: list[str], message: str
+) -> None:
+    """ATTACKS 15."""
+    made = ["--ipc", "shareable", "busybox", "sleep", "100000"]
+    creched.docker("create", *AUTO, "--name", "pod", *made, check=True)
+    creched.docker("create", *AUTO, "--name", "other", *made, check=True)
+    creched.docker("create", "--name", "plain", *made, check=True)
+    refused = creched.docker("create", "--name", "refused", *options, "busybox", "true")
+    creched.docker("rm", "pod", "other", "plain", check=True)
+    assert refused.returncode == 1
+    assert message in refused.stderr
+    assert creched.docker("ps", "-aq", check=True).stdout == ""
+
+
+@pytest.fixture
+def open_creched(busybox: Path) -> Iterator[Daemon]:
+    """A daemon whose socket users of a group may use."""
+
+    def configure(directory: Path) -> list[str]:
+        directory.chmod(0o711)
+        return ["--socket-group", _GROUP]
+
+    yield from running_daemon(busybox, configure=configure)
+
+
+def _run_as_alice(creched: Daemon, *arguments: str) -> str:
+    """What the real client of a user who is not root says of `docker run`."""
+    client = [
+        *("setpriv", "--reuid", str(_ALICE), "--regid", _GROUP, "--clear-groups"),
+        *("env", "HOME=/nonexistent", f"DOCKER_HOST=unix://{creched.socket}"),
+        *("docker", "run", "--rm", "--security-opt", "userns=keep-id"),
+    ]
+    done = subprocess.run(
+        [*client, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    return done.stdout + done.stderr
+
+
+def test_a_caller_keeps_its_id_in_the_container(open_creched: Daemon, tmp_path: Path) -> None:
+    gid = grp.getgrnam(_GROUP).gr_gid
+    (tmp_path / "roots").write_text("root's\n")
+    (tmp_path / "mine").write_text("mine\n")
+    (tmp_path / "mine").chmod(0o600)
+    for place in (tmp_path, tmp_path / "mine"):
+        os.chown(place, _ALICE, gid)
+    script = (
+        "id -u; id -g; cat /data/mine; stat -c %u /data/mine /data/roots /bin;"
+        "echo x >/data/made; echo x >/data/roots"
+    )
+    command = ["-v", f"{tmp_path}:/data", "busybox", "sh", "-c"]
+    said = _run_as_alice(open_creched, *command, script).splitlines()
+    assert said[:6] == [str(_ALICE), str(gid), "mine", str(_ALICE), "65534", "0"]
+    assert "can't create /data/roots: Permission denied" in said[6]
+    made = (tmp_path / "made").stat()
+    assert (made.st_uid, made.st_gid) == (_ALICE, gid)
+    said = _run_as_alice(
+        open_creched, "-u", "0", *command, "id -u; echo >/data/new; rm /data/roots"
+    )
+    assert said == "0\n"  # it has a right to what is the caller's, as podman's has
+    assert (tmp_path / "new").stat().st_uid >= _POOL_START
+    assert not (tmp_path / "roots").exists()
 
 
 @pytest.fixture

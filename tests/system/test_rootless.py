@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +89,19 @@ def test_its_layers_are_overlayfs(creched: RootlessDaemon) -> None:
     assert not layer.exists()
 
 
+def test_what_it_changed_is_told(creched: RootlessDaemon) -> None:
+    script = (
+        "rm -r /home/alice /etc/passwd; mkdir /home/alice; echo x >/home/alice/new; echo >/etc/x"
+    )
+    run_to_end = creched.docker("run", "-d", "busybox", "sh", "-c", script, check=True)
+    made = run_to_end.stdout.strip()
+    creched.docker("wait", made, check=True)
+    shown = set(creched.docker("diff", made, check=True).stdout.splitlines())
+    changed = {"C /home", "C /home/alice", "A /home/alice/new"}
+    assert shown == {"C /etc", "D /etc/passwd", "A /etc/x", *changed}
+    creched.docker("rm", made, check=True)
+
+
 def test_users_terminals_input_and_further_processes_work(creched: RootlessDaemon) -> None:
     out = creched.docker("run", "--rm", "-i", "-u", "1000", "busybox", "cat", input="said\n")
     assert out.stdout == "said\n"
@@ -125,14 +140,146 @@ def test_binds_and_tmpfs_work(creched: RootlessDaemon) -> None:
     assert (data / "x").stat().st_uid == UID
 
 
+def test_the_hosts_network_can_be_shared_though_not_changed(creched: RootlessDaemon) -> None:
+    script = (
+        "readlink /proc/self/ns/net; ls /sys/class/net; ls /sys/kernel /sys/fs/cgroup;"
+        "touch /sys/x 2>/dev/null; ip link set lo down || echo refused"
+    )
+    options = ["--network", "host", "busybox", "sh", "-c", script]
+    out = creched.docker("run", "--rm", *options, check=True).stdout.split()
+    names = os.listdir("/sys/class/net")
+    assert out[0] == os.readlink("/proc/self/ns/net")
+    assert sorted(out[1 : len(names) + 1]) == sorted(names)
+    assert out[len(names) + 1 :] == ["/sys/fs/cgroup:", "/sys/kernel:", "refused"]
+
+
+def test_a_server_on_the_hosts_loopback_is_reached(creched: RootlessDaemon) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        command = ["--network", "host", "busybox", "nc", "127.0.0.1", port]
+        made = creched.docker("run", "-d", *command, check=True).stdout.strip()
+        server.settimeout(60)
+        client, _ = server.accept()
+        with client:
+            client.sendall(b"from the host\n")
+    creched.docker("wait", made, check=True)
+    assert creched.docker("logs", made, check=True).stdout == "from the host\n"
+    creched.docker("rm", made, check=True)
+
+
+def test_devices_that_the_user_may_open_are_lent(creched: RootlessDaemon) -> None:
+    options = ["--device", "/dev/zero:/dev/x", "--device", "/dev/full:/opt/full"]
+    script = (
+        "head -c 3 /dev/x | wc -c; echo x >/opt/full; stat -c %t,%T /dev/x /opt/full;"
+        "mknod /made c 1 5 || echo refused"
+    )
+    done = creched.docker("run", "--rm", *options, "busybox", "sh", "-c", script, check=True)
+    assert done.stdout.split() == ["3", "1,5", "1,7", "refused"]
+    assert "No space left on device" in done.stderr
+
+
+def test_a_privileged_container_has_them_all_and_no_other(creched: RootlessDaemon) -> None:
+    script = "find /dev ! -type d ! -type l; test -e /dev/loop-control"
+    done = creched.docker("run", "--rm", "--privileged", "busybox", "sh", "-c", script)
+    may_open = {
+        f"/dev/{name}"
+        for name in os.listdir("/dev")
+        if stat.S_ISCHR((found := os.lstat(f"/dev/{name}")).st_mode) and found.st_mode & 0o006
+    }
+    assert may_open - {"/dev/ptmx", "/dev/console"} <= set(done.stdout.split())
+    assert "/dev/loop-control" not in done.stdout
+    assert done.returncode == 1
+
+
+def test_a_container_may_have_a_user_namespace_with_fewer_of_the_ids(
+    creched: RootlessDaemon,
+) -> None:
+    options = ["--security-opt", "userns=map:uid=0:0:2000", "--device", "/dev/zero:/dev/x"]
+    data = creched.directory / "home/shared"
+    script = (
+        "cat /proc/self/uid_map; readlink /proc/self/ns/user; stat -c %u /bin /etc/hosts;"
+        "echo x >/data/x; echo x >/etc/made; head -c 3 /dev/x | wc -c; echo x >/dev/null;"
+        "touch /y; chown 1000:1000 /y; stat -c %u /y; chown 2000 /y || echo none"
+    )
+    command = ["-v", f"{data}:/data", *options, "busybox", "sh", "-ec", script]
+    own = run(creched, "busybox", "readlink", "/proc/self/ns/user").strip()
+    out = run(creched, *command).split()
+    assert out[:6] == ["0", "0", "1", "1", "1", "1999"]
+    assert out[6] != own
+    assert out[7:] == ["0", "0", "3", "1000", "none"]
+    assert (data / "x").stat().st_uid == UID
+
+
+def test_it_is_joined_and_has_terminals(creched: RootlessDaemon) -> None:
+    options = ["--security-opt", "userns=map:uid=0:0:2000", "-u", "alice"]
+    made = creched.docker("run", "-dt", *options, "busybox", "sleep", "100000", check=True)
+    name = made.stdout.strip()
+    script = "id -u; cat /proc/1/comm; stat -c %u $(tty)"
+    out = creched.docker("exec", "-t", name, "sh", "-c", script, check=True).stdout.split()
+    assert out == ["1000", "sleep", "1000"]
+    creched.docker("rm", "-f", name, check=True)
+
+
+_RUNC = ("--runtime", "runc")
+# crun refuses a host that has v2 beside v1, also root's
+_RUNTIMES = ["runc", *(["crun"] if v2_mount() == Path("/sys/fs/cgroup") else [])]
+
+
+@pytest.mark.parametrize("runtime", _RUNTIMES)
+def test_a_runtime_makes_containers_too(creched: RootlessDaemon, runtime: str) -> None:
+    chosen = ("--runtime", runtime)
+    script = "id -u; cat /proc/self/uid_map; ls /sys/fs/cgroup; echo err >&2; exit 7"
+    done = creched.docker("run", "--rm", *chosen, "busybox", "sh", "-c", script)
+    assert done.stdout.split() == ["0", "0", str(UID), "1", "1", "1950000000", "65536"]
+    assert (done.stderr, done.returncode) == ("err\n", 7)
+    done = creched.docker("run", "--rm", *chosen, "busybox", "nope")
+    assert done.returncode == 127
+    data = creched.directory / "home/by-runc"
+    options = ["-v", f"{data}:/data", "--tmpfs", "/t", "-u", "1000", "-w", "/tmp", "--init"]
+    options += ["--device", "/dev/zero:/dev/x"]
+    script = "id -u; pwd; cat /proc/1/comm; head -c 3 /dev/x | wc -c"
+    out = run(creched, *chosen, *options, "busybox", "sh", "-c", script)
+    assert out.split() == ["1000", "/tmp", "docker-init", "3"]
+
+
+def test_a_runtimes_container_is_joined_killed_and_has_terminals(creched: RootlessDaemon) -> None:
+    options = [*_RUNC, "-t", "--security-opt", "userns=map:uid=0:0:2000", "-u", "alice"]
+    made = creched.docker("run", "-d", *options, "busybox", "sleep", "100000", check=True)
+    name = made.stdout.strip()
+    pid = creched.docker("inspect", "-f", "{{.State.Pid}}", name, check=True).stdout.strip()
+    script = "id -u; cat /proc/1/comm; tty; wc -l </proc/self/uid_map"
+    out = creched.docker("exec", "-t", name, "sh", "-c", script, check=True).stdout.split()
+    assert out == ["1000", "sleep", "/dev/pts/1", "2"]
+    assert "freezer is not mounted" in creched.docker("pause", name).stderr
+    creched.docker("stop", "-t", "0", name, check=True)
+    assert not Path(f"/proc/{pid}").exists()
+    creched.docker("rm", name, check=True)
+    state = creched.directory / "run/oci/runc"
+    assert os.listdir(state / "state") == os.listdir(state / "bundles") == []
+
+
+def test_a_runtimes_container_may_share_the_hosts_network(creched: RootlessDaemon) -> None:
+    script = (
+        "readlink /proc/self/ns/net; ls /sys/kernel /sys/fs/cgroup;"
+        "grep ' /sys' /proc/mounts | grep -v ' ro,'; touch /sys/x || echo refused"
+    )
+    options = [*_RUNC, "--network", "host", "busybox", "sh", "-c", script]
+    out = creched.docker("run", "--rm", *options, check=True).stdout.split()
+    own = os.readlink("/proc/self/ns/net")
+    assert out == [own, "/sys/fs/cgroup:", "/sys/kernel:", "refused"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ([*_RUNC, "-m", "64m"], "memory cannot be limited here"),
         (["-m", "64m"], "memory cannot be limited here"),
         (["--pids-limit", "10"], "number of processes cannot be limited here"),
-        (["--device", "/dev/null:/dev/x"], "a rootless daemon can give no devices"),
-        (["--security-opt", "userns=auto"], "the containers of a rootless daemon are in its own"),
-        (["--network", "host"], "network host not found"),
+        (["--device", "/dev/loop-control"], "a rootless daemon lends only what its user may open"),
+        (["--device", "/dev/zero:/dev/x:r"], "a rootless daemon cannot keep it to r"),
+        (["--security-opt", "userns=auto"], "userns mode auto: a rootless daemon cannot show"),
+        (["--security-opt", "userns=keep-id"], "userns mode keep-id: a rootless daemon cannot"),
+        (["--security-opt", "userns=map:uid=0:0:65538"], "1 uids in it are not of this daemon"),
     ],
 )
 def test_what_cannot_be_had_is_an_error(
@@ -159,7 +306,11 @@ def test_the_doctor_tells_what_is_missing(creched: RootlessDaemon) -> None:
     assert report["usable"]
     assert findings["storage", "overlay"]["works"]
     assert findings["execution", "native"]["works"]
+    assert findings["execution", "runc"]["works"]
     assert not findings["cgroup", "memory"]["works"]
+    own_ids = findings["host", "user namespaces"]
+    assert own_ids["problem"] == "a rootless daemon cannot show files by other ids"
+    assert own_ids["help"].endswith("such as map:uid=0:0:1000")
 
 
 def test_a_delegated_group_holds_the_containers(creched_with_group: RootlessDaemon) -> None:
@@ -175,6 +326,25 @@ def test_a_delegated_group_holds_the_containers(creched_with_group: RootlessDaem
     creched.docker("unpause", made, check=True)
     assert "sleep 100000" in creched.docker("top", made, check=True).stdout
     creched.docker("rm", "-f", made, check=True)
+
+
+def test_a_delegated_group_holds_a_runtimes_containers(
+    creched_with_group: RootlessDaemon,
+) -> None:
+    creched = creched_with_group
+    made = creched.docker("create", *_RUNC, "busybox", "sleep", "100000", check=True)
+    name = made.stdout.strip()
+    done = creched.docker("start", name)
+    if v2_mount() == Path("/sys/fs/cgroup"):
+        shown = creched.docker("inspect", "-f", "{{.State.Pid}}", name, check=True)
+        groups = Path(f"/proc/{shown.stdout.strip()}/cgroup").read_text().splitlines()
+        assert creched.group is not None
+        assert groups == [f"0::/{creched.group.name}{creched.cgroup_parent}/{name}"]
+        creched.docker("pause", name, check=True)
+        creched.docker("unpause", name, check=True)
+    else:  # beside v1 runc takes that, which is nobody's but root's
+        assert "permission denied" in done.stderr
+    creched.docker("rm", "-f", name, check=True)
 
 
 def test_a_user_without_ids_is_told_what_would_help(creched: RootlessDaemon) -> None:

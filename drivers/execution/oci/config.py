@@ -13,6 +13,7 @@ from typing import Any
 
 from drivers.errors import SpawnFailed
 from drivers.execution.base import Command, Device, IdRange, Namespace
+from drivers.execution.defaults import MASKED_OF_HOST
 from drivers.execution.oci.process import main_process
 from drivers.execution.oci.resources import make_resources
 from drivers.execution.user import Identity
@@ -33,12 +34,13 @@ _NAMESPACES = {
 class Place:
     """What a configuration says besides the command."""
 
-    cgroups_path: str  # below the mounts of the control groups
+    cgroups_path: str  # below the mounts of the control groups; "" if there are none for us
     rootfs: str  # where the root is mounted, as the runtime sees it
     mount_sources: tuple[str, ...]  # the same for each of the command's mounts
     namespace_paths: Mapping[str, str] = field(default_factory=dict)  # of those that are joined
     seccomp: Mapping[str, Any] | None = None  # the specification's `linux.seccomp`
     swap: bool = True  # this host can limit it
+    lends_sys: bool = False  # /sys is a copy of the host's, for who may not mount one
     last_capability: int = 63
 
 
@@ -52,7 +54,7 @@ def make_config(command: Command, identity: Identity, place: Place) -> dict[str,
         "process": main_process(command, identity, last_capability=place.last_capability),
         "root": {"path": place.rootfs, "readonly": command.read_only},
         "hostname": command.hostname,
-        "mounts": [*_kernel_mounts(command), *_mounts(command, place)],
+        "mounts": [*_kernel_mounts(command, place), *_mounts(command, place)],
         "linux": _linux(command, place),
     }
 
@@ -60,14 +62,15 @@ def make_config(command: Command, identity: Identity, place: Place) -> dict[str,
 def _linux(command: Command, place: Place) -> dict[str, Any]:
     linux: dict[str, Any] = {
         "namespaces": _namespaces(command, place),
-        "cgroupsPath": place.cgroups_path,
         "resources": make_resources(command.limits, command.device_rules, swap=place.swap),
         "devices": [_device(device) for device in command.devices],
         "sysctl": _sysctls(command),
-        "maskedPaths": list(command.masked_paths),
+        "maskedPaths": [*command.masked_paths, *(MASKED_OF_HOST if place.lends_sys else ())],
         "readonlyPaths": list(command.readonly_paths),
     }
-    if command.id_map is not None:
+    if place.cgroups_path:
+        linux["cgroupsPath"] = place.cgroups_path
+    if command.id_map is not None:  # also where it is joined: runc wants them then too
         linux["uidMappings"] = [_id_range(ids) for ids in command.id_map.uids]
         linux["gidMappings"] = [_id_range(ids) for ids in command.id_map.gids]
     if place.seccomp is not None:
@@ -78,7 +81,8 @@ def _linux(command: Command, place: Place) -> dict[str, Any]:
 def _namespaces(command: Command, place: Place) -> list[dict[str, str]]:
     found = [{"type": "mount"}]
     if command.id_map is not None:
-        found.append({"type": "user"})
+        joined = place.namespace_paths.get("user")
+        found.append({"type": "user", "path": joined} if joined else {"type": "user"})
     for ours, theirs in _NAMESPACES.items():
         wanted: Namespace = getattr(command.namespaces, ours)
         if wanted == "new":
@@ -88,9 +92,16 @@ def _namespaces(command: Command, place: Place) -> list[dict[str, str]]:
     return found
 
 
-def _kernel_mounts(command: Command) -> list[dict[str, Any]]:
+def _kernel_mounts(command: Command, place: Place) -> list[dict[str, Any]]:
     """/proc, /dev and /sys with what is below them."""
     access = "rw" if command.writable_sys else "ro"
+    groups = _mount("/sys/fs/cgroup", "cgroup", [*_NO_FILES, "relatime", access])
+    if not place.cgroups_path:  # and the host's are not to be seen
+        groups = _mount("/sys/fs/cgroup", "tmpfs", [*_NO_FILES, "mode=755", "size=64k", "ro"])
+    sys = _mount("/sys", "sysfs", [*_NO_FILES, access])
+    if place.lends_sys:
+        options = ["rbind", "rprivate", *_NO_FILES, "ro", "rro"]
+        sys = {"destination": "/sys", "type": "none", "source": "/sys", "options": options}
     return [
         _mount("/proc", "proc", _NO_FILES),
         _mount("/dev", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
@@ -101,8 +112,8 @@ def _kernel_mounts(command: Command) -> list[dict[str, Any]]:
         ),
         _mount("/dev/shm", "tmpfs", [*_NO_FILES, "mode=1777", f"size={command.shm_size_bytes}"]),
         _mount("/dev/mqueue", "mqueue", _NO_FILES),
-        _mount("/sys", "sysfs", [*_NO_FILES, access]),
-        _mount("/sys/fs/cgroup", "cgroup", [*_NO_FILES, "relatime", access]),
+        sys,
+        groups,
     ]
 
 

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,11 @@ from drivers.execution.base import Command, ExitStatus, Info, Pipes, Process, St
 from drivers.execution.cgroup import ControlGroup, Hierarchy
 from drivers.execution.checks import check_command, check_key, check_process
 from drivers.execution.ends import exit_status
+from drivers.execution.mapped_dev import lend_devices
 from drivers.execution.network_usage import network_usage
 from drivers.execution.oci.bundle import Bundle, Job, make_directory
 from drivers.execution.oci.config import Place, make_config
-from drivers.execution.oci.groups import can_limit_swap, every_mount
+from drivers.execution.oci.groups import can_limit_swap, every_mount, path_for_runtime
 from drivers.execution.oci.launch import Call, Launched, launch, looked_after
 from drivers.execution.oci.namespaces import has_ended, open_namespaces
 from drivers.execution.oci.process import further_process
@@ -42,6 +44,7 @@ from drivers.execution.user import look_up
 from drivers.keeper.client import Keeper
 from drivers.keeper.protocol import MAX_FDS
 from drivers.kernel.process import last_capability
+from drivers.kernel.user_namespace import in_user_namespace
 from drivers.threads import in_thread_or_here
 
 DEFAULT_RUNTIME = "runc"
@@ -129,6 +132,9 @@ class OciExecution:
         """The container, its process waiting for its start; `held` removes it."""
         bundle = Bundle(self._bundles / command.key)
         with ExitStack() as opened:
+            if in_user_namespace():
+                lend = partial(lend_devices, standard=False)
+                command = await trio.to_thread.run_sync(lend, command, opened)
             config = await trio.to_thread.run_sync(self._configure, command, bundle, opened)
             held.push_async_callback(self._remove, command.key)
             job = await trio.to_thread.run_sync(_fill, bundle, command, config)
@@ -168,15 +174,18 @@ class OciExecution:
         if len(command.mounts) + len(("root", "stdin", "stdout", "stderr")) > MAX_FDS:
             raise InvalidRequest(f"too many mounts: {len(command.mounts)}")
         check_mount_points(command.root_fd)
+        if not self._hierarchy.mounts:
+            self._group(command.key, command.limits).create()  # makes none, and refuses limits
         identity = look_up(command.root_fd, command.user, command.group_add)
         resolve = self._resolve_seccomp
         place = Place(
-            cgroups_path=self._group(command.key).path,
+            cgroups_path=path_for_runtime(self._hierarchy, self._group(command.key).path),
             rootfs=str(bundle.rootfs),
             mount_sources=tuple(map(str, bundle.mount_points(command.mounts))),
             namespace_paths=open_namespaces(command.namespaces, opened),
             seccomp=resolve(command) if resolve is not None else None,
             swap=can_limit_swap(self._hierarchy),
+            lends_sys=command.namespaces.network == "host" and in_user_namespace(),
             last_capability=self._last_capability,
         )
         return make_config(command, identity, place)

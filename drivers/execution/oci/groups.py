@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from drivers.execution.cgroup import Hierarchy
+from drivers.execution.hierarchy import v2_mount
 
 
 def every_mount(hierarchy: Hierarchy, mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchy:
@@ -13,7 +14,7 @@ def every_mount(hierarchy: Hierarchy, mountinfo: Path = Path("/proc/self/mountin
 
     Source: proc_pid_mountinfo(5).
     """
-    if hierarchy.version == 2:
+    if hierarchy.version == 2 or not hierarchy.mounts:  # a rootless daemon may have none
         return hierarchy
     mounts = dict(hierarchy.mounts)
     for line in mountinfo.read_text().splitlines():
@@ -26,6 +27,17 @@ def every_mount(hierarchy: Hierarchy, mountinfo: Path = Path("/proc/self/mountin
         elif fstype == "cgroup" and named:
             mounts.setdefault(named, mount)
     return dataclasses.replace(hierarchy, mounts=mounts)
+
+
+def path_for_runtime(hierarchy: Hierarchy, group: str) -> str:
+    """The path of a group below the mounts, where one that is delegated to us is deeper down.
+
+    Empty if there are no groups for us.
+    """
+    top = v2_mount() if hierarchy.version == 2 else None
+    if top is None:
+        return group if hierarchy.mounts else ""
+    return f"/{hierarchy.mounts[''].relative_to(top) / group.lstrip('/')}"
 
 
 def can_limit_swap(hierarchy: Hierarchy) -> bool:

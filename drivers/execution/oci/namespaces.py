@@ -11,7 +11,8 @@ from drivers.errors import NotRunning
 from drivers.execution.base import Namespaces
 
 # Our names, and those in /proc/PID/ns.
-_IN_PROC = {"pid": "pid", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup", "network": "net"}
+_IN_PROC = {"pid": "pid", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup", "network": "net",
+            "user": "user"}  # fmt: skip
 
 
 def open_namespaces(namespaces: Namespaces, held: ExitStack) -> dict[str, str]:

@@ -11,6 +11,7 @@ import msgspec
 import trio
 
 from drivers.errors import Conflict, CrecheError, InvalidRequest, NotFound
+from supervisor.changes import shown_changes
 from supervisor.container import Container
 from supervisor.control.context import Control
 from supervisor.control.docker.attach import attach, resize
@@ -199,4 +200,6 @@ async def changes(control: Control, request: Request) -> Answer:
     image = control.manager.images.find(container.spec.image_id)
     storage = control.manager.drivers.storage
     found = await trio.to_thread.run_sync(storage.changes, container.id, image.top_layer)
-    return answer([{"Path": change.path, "Kind": int(change.kind)} for change in found])
+    return answer(
+        [{"Path": change.path, "Kind": int(change.kind)} for change in shown_changes(found)]
+    )

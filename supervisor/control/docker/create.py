@@ -11,7 +11,7 @@ from drivers.errors import InvalidRequest, NotImplementedYet
 from supervisor.control.context import Control
 from supervisor.control.docker.body import CreateBody, HostConfig
 from supervisor.control.docker.isolation import isolation_of
-from supervisor.control.docker.limits import limits_of
+from supervisor.control.docker.limits import limits_of, without_lacking
 from supervisor.control.docker.mounts import mounts_of
 from supervisor.control.docker.restart import restart_of
 from supervisor.control.docker.values import absolute_workdir, answer
@@ -69,12 +69,14 @@ async def create(control: Control, request: Request) -> Answer:
     raw = await request.read()
     body = _decode(raw, CreateBody)
     refuse_unsupported(_decode(raw, dict[str, Any]))
-    spec = spec_of(body, name=request.get("name"))
+    host, warnings = await without_lacking(body.host_config or HostConfig())
+    spec = spec_of(msgspec.structs.replace(body, host_config=host), name=request.get("name"))
     if request.api_version <= _NO_AUTO_REMOVE:
         spec = msgspec.structs.replace(spec, auto_remove=False)
     caller = Caller(uid=request.peer.uid, gid=request.peer.gid)
     container = await control.manager.create(spec, caller)
-    return answer({"Id": container.id, "Warnings": warnings_of(container.spec)}, 201)
+    warnings += warnings_of(container.spec)
+    return answer({"Id": container.id, "Warnings": warnings}, 201)
 
 
 def _decode(raw: bytes, type_: type[T]) -> T:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
+import trio
+
+from drivers.execution.hierarchy import detect, has_block_weights
 from supervisor.control.context import Control
 from supervisor.control.docker.body import Resources, ThrottleBody, UpdateBody
 from supervisor.control.docker.restart import restart_of
 from supervisor.control.docker.values import answer
 from supervisor.control.http import Answer, Request
 from supervisor.spec import BlockRate, BlockWeight, ResourceLimits
+
+R = TypeVar("R", bound=Resources)
 
 # What a limit is called in the body, in the spec, and by the API; 0 says nothing of it.
 _PLAIN = (
@@ -31,6 +37,25 @@ _RATES = (
     ("blkio_device_read_iops", "device_read_iops", "BlkioDeviceReadIOps"),
     ("blkio_device_write_iops", "device_write_iops", "BlkioDeviceWriteIOps"),
 )
+
+
+# What dockerd says of the weights that it drops.
+_NO_WEIGHTS = {
+    "blkio_weight": "Block I/O weight or the cgroup is not mounted. Weight discarded.",
+    "blkio_weight_device": (
+        "Block I/O weight_device or the cgroup is not mounted. Weight-device discarded."
+    ),
+}
+
+
+async def without_lacking(asked: R) -> tuple[R, list[str]]:
+    """What is asked for, but for weights if this kernel knows none; and warnings of that."""
+    weights = [name for name in _NO_WEIGHTS if getattr(asked, name)]
+    if not weights or await trio.to_thread.run_sync(lambda: has_block_weights(detect())):
+        return asked, []
+    unset = {name: getattr(Resources(), name) for name in weights}
+    warnings = [f"Your kernel does not support {_NO_WEIGHTS[name]}" for name in weights]
+    return msgspec.structs.replace(asked, **unset), warnings
 
 
 def changes_of(asked: Resources) -> dict[str, object]:
@@ -90,8 +115,8 @@ def shown_limits(limits: ResourceLimits) -> dict[str, Any]:
 
 async def update(control: Control, request: Request) -> Answer:
     """POST /containers/{id}/update"""
-    body = await request.json(UpdateBody)
+    body, warnings = await without_lacking(await request.json(UpdateBody))
     asked = body.restart_policy
     restart = restart_of(asked) if asked is not None and asked.name else None
     await control.manager.update(request.parameters["id"], changes_of(body), restart)
-    return answer({"Warnings": None})
+    return answer({"Warnings": warnings or None})

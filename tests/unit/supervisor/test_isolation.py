@@ -124,7 +124,10 @@ def test_a_device_becomes_its_numbers() -> None:
     status = os.stat("/dev/zero")
     zero = DeviceMapping(source="/dev/zero", target="y", access="rwm")
     devices, rules = devices_of(Isolation(devices=(zero,), device_cgroup_rules=("b *:7 m",)))
-    assert devices == (Device(path="/y", kind="c", major=1, minor=5, mode=status.st_mode & 0o7777),)
+    mode = status.st_mode & 0o7777
+    assert devices == (
+        Device(path="/y", kind="c", major=1, minor=5, mode=mode, source="/dev/zero"),
+    )
     assert rules == (
         DeviceRule(kind="b", minor=7, access="m"),
         DeviceRule(kind="c", major=1, minor=5),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
 from drivers.errors import Conflict, InvalidRequest, NotFound
 from supervisor import run
 from supervisor.joining import FindNeighbour, Neighbour, join, with_ids
-from supervisor.spec import ContainerSpec, Isolation, UnitInfo
+from supervisor.spec import ContainerSpec, Isolation, UnitInfo, UserMap
 from tests.cancel import cancel_everywhere
 
 BOTH = Isolation(pid_mode="container:x", ipc_mode="container:x")
@@ -44,7 +46,7 @@ async def test_joining_leaves_nothing_when_it_is_cancelled() -> None:
 
     async def work() -> None:
         async with AsyncExitStack() as held:
-            joined = await run._join(BOTH, neighbour(), held)
+            joined = await run._join(ContainerSpec(isolation=BOTH), neighbour(), held)
             assert isinstance(joined.pid, int)
             assert isinstance(joined.ipc, int)
             assert [m.target for m in joined.mounts] == ["/dev/shm"]
@@ -81,3 +83,34 @@ def test_a_joined_container_is_known_by_its_id_but_for_units() -> None:
     assert with_ids(ContainerSpec(isolation=BOTH, unit=unit), neighbour()).isolation == BOTH
     with pytest.raises(InvalidRequest, match="No such container: nope"):
         with_ids(ContainerSpec(isolation=Isolation(pid_mode="container:nope")), neighbour())
+
+
+_IDS = UserMap(uids=((0, 1000, 10),), gids=((0, 1000, 10),))
+_OTHERS = UserMap(uids=((0, 2000, 10),), gids=((0, 1000, 10),))
+
+
+def with_map(user_map: UserMap | None) -> FindNeighbour:
+    return lambda ref: dataclasses.replace(neighbour()(ref), id=ref, user_map=user_map)
+
+
+@pytest.mark.parametrize("theirs", [None, _OTHERS])
+@pytest.mark.parametrize("kind", ["pid_mode", "ipc_mode"])
+def test_who_has_ids_shares_nothing_with_who_has_others(kind: str, theirs: UserMap | None) -> None:
+    isolation = msgspec.structs.replace(Isolation(), **{kind: "container:x"})
+    with ExitStack() as held, pytest.raises(InvalidRequest, match="of container x: it has other"):
+        join(isolation, with_map(theirs), held, _IDS)
+
+
+def test_who_shares_processes_and_ids_is_in_the_user_namespace() -> None:
+    with ExitStack() as held:
+        joined = join(BOTH, with_map(_IDS), held, _IDS)
+        assert isinstance(joined.pid, int)
+        assert joined.user == joined.pid
+    assert join(Isolation(), with_map(_IDS), held, _IDS).user == "new"
+
+
+@pytest.mark.parametrize("pid_mode", ["", "container:y"])
+def test_ipc_is_shared_with_who_shares_its_processes(pid_mode: str) -> None:
+    isolation = Isolation(ipc_mode="container:x", pid_mode=pid_mode)
+    with ExitStack() as held, pytest.raises(InvalidRequest, match="without its PID namespace"):
+        join(isolation, with_map(_IDS), held, _IDS)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from drivers.errors import ConfigError, Unsupported
+from drivers.errors import ConfigError, InvalidRequest
 from supervisor import rootless
 from supervisor.config import DaemonConfig
 from supervisor.id_pool import Pool, UserMaps
-from supervisor.spec import ContainerSpec, Isolation
+from supervisor.spec import ContainerSpec, Isolation, UserMap
 from supervisor.userns import Caller
 
 
@@ -43,10 +43,32 @@ def test_what_maps_ids_is_missed_by_name(monkeypatch: pytest.MonkeyPatch) -> Non
         rootless.enter()
 
 
-@pytest.mark.parametrize("mode", ["auto", "keep-id", "map:uid=0:1:2"])
-def test_its_containers_have_its_ids_only(mode: str) -> None:
-    """ATTACKS 15."""
+def _mapped(mode: str) -> UserMap | None:
     spec = ContainerSpec(id="x", isolation=Isolation(userns_mode=mode))
-    maps = UserMaps(Pool(), rootless=True)
-    with pytest.raises(Unsupported, match=mode), maps.assigned(spec, Caller(uid=1, gid=1)):
-        pass
+    own = UserMap(uids=((0, 54321, 1), (1, 100000, 1000)), gids=((0, 54321, 1), (1, 100000, 100)))
+    maps = UserMaps(Pool(), rootless_ids=own)
+    with maps.assigned(spec, Caller(uid=1, gid=1)) as assigned:
+        return assigned.user_map
+
+
+@pytest.mark.parametrize(
+    ("mode", "said"),
+    [
+        ("auto", "auto: a rootless daemon cannot show files by other ids: use host, or"),
+        ("keep-id", "keep-id: a rootless daemon cannot show files by other ids: use host, or"),
+        ("map:uid=0:1:2", "cannot show files by other ids"),
+        ("map:uid=0:0:1002,gid=0:0:1", "invalid userns map: 1 uids in it are not of"),
+        ("map:uid=0:0:102", "invalid userns map: 1 gids in it are not of"),
+    ],
+)
+def test_its_containers_have_no_ids_but_its_own_as_they_are(mode: str, said: str) -> None:
+    """ATTACKS 15."""
+    with pytest.raises(InvalidRequest, match=said) as caught:
+        _mapped(mode)
+    assert caught.value.field == "UsernsMode"
+
+
+def test_its_containers_may_have_fewer_of_its_ids() -> None:
+    assert _mapped("host") is None
+    expected = UserMap(uids=((0, 0, 1), (1, 1, 999)), gids=((0, 0, 1), (1, 1, 100)))
+    assert _mapped("map:uid=0:0:1000,gid=0:0:101") == expected

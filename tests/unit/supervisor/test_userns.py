@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import tempfile
 from pathlib import Path
@@ -40,13 +41,20 @@ def user_map(maps: UserMaps, mode: str, caller: Caller = ALICE) -> UserMap:
     return found
 
 
-@pytest.mark.parametrize("mode", ["", "host", "auto", "keep-id", "keep-id:uid=5,gid=6"])
+@pytest.mark.parametrize(
+    "mode", ["", "host", "auto", "auto:size=1", "keep-id", "keep-id:uid=5,gid=6"]
+)
 def test_what_podman_and_docker_know_is_known(mode: str) -> None:
     check_mode(mode)
 
 
 @pytest.mark.parametrize(
-    "mode", ["auto:", "auto:size=10", "host:x", "x", "keep-id:", "keep-id:uid=-1", "map", "map:x"]
+    "mode",
+    [
+        *("auto:", "auto:size=0", "auto:size=-1", "auto:size=2147483648", "auto:size=4294967296"),
+        *("auto:size=1,size=2", "auto:size= 1", "auto:uidmapping=0:1:1", "autox", "host:x", "x"),
+        *("keep-id:", "keep-id:uid=-1", "map", "map:x"),
+    ],
 )
 def test_anything_else_is_refused_with_its_name(mode: str) -> None:
     with pytest.raises(InvalidRequest, match="invalid userns m") as caught:
@@ -87,7 +95,7 @@ def test_ranges_are_private_and_free_again() -> None:
     assert two.user_map == UserMap(
         uids=((0, 1000 + RANGE, RANGE),), gids=((0, 900_000 + RANGE, RANGE),)
     )
-    with pytest.raises(Conflict, match="no free range of user ids: 2 containers"):
+    with pytest.raises(Conflict, match="no free range of user ids: 65536 are asked"):
         assign(maps, spec("auto"))
     maps.give_back(one.id)
     maps.give_back(one.id)
@@ -104,7 +112,43 @@ def test_a_failed_creation_gives_its_range_back() -> None:
 def test_ids_of_a_given_map_are_nobody_elses_either() -> None:
     maps = UserMaps(Pool(uid_start=1000, gid_start=1000, size=10 * RANGE))
     assign(maps, spec(f"map:uid=0:{1000 + RANGE - 1}:2"))
-    assert user_map(maps, "auto").uids == ((0, 1000 + 2 * RANGE, RANGE),)
+    assert user_map(maps, "auto").uids == ((0, 1000 + RANGE + 1, RANGE),)
+    # what is below is large enough for a smaller one
+    assert user_map(maps, f"auto:size={RANGE - 1}").uids == ((0, 1000, RANGE - 1),)
+
+
+def test_ranges_of_any_size_fill_the_pool_and_no_more() -> None:
+    maps = UserMaps(Pool(uid_start=1000, gid_start=5000, size=100))
+    first, second = assign(maps, spec("auto:size=30")), assign(maps, spec("auto:size=70"))
+    assert second.user_map == UserMap(uids=((0, 1030, 70),), gids=((0, 5030, 70),))
+    with pytest.raises(Conflict, match="1 are asked for, and the pool has 100"):
+        assign(maps, spec("auto:size=1"))
+    maps.give_back(first.id)
+    with pytest.raises(Conflict):
+        assign(maps, spec("auto:size=31"))
+    assert user_map(maps, "auto:size=10").uids == ((0, 1000, 10),)
+    assert user_map(maps, "auto:size=20").gids == ((0, 5010, 20),)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 40)), max_size=40))
+def test_no_two_containers_have_an_id_in_common(steps: list[tuple[bool, int]]) -> None:
+    maps = UserMaps(Pool(uid_start=1000, gid_start=1000, size=200))
+    held: list[ContainerSpec] = []
+    for removes, size in steps:
+        if removes and held:
+            maps.give_back(held.pop(size % len(held)).id)
+            continue
+        with contextlib.suppress(Conflict):
+            held.append(assign(maps, spec(f"auto:size={size}")))
+        ids = [
+            host + n
+            for one in held
+            if one.user_map is not None
+            for _, host, count in one.user_map.uids
+            for n in range(count)
+        ]
+        assert len(ids) == len(set(ids))
+        assert all(1000 <= number < 1200 for number in ids)
 
 
 def test_the_caller_keeps_its_ids() -> None:

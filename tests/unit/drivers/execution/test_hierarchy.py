@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from drivers.errors import DriverError
-from drivers.execution.hierarchy import Hierarchy, detect, fill_cpuset, hand_down
+from drivers.execution.hierarchy import (
+    Hierarchy,
+    detect,
+    fill_cpuset,
+    hand_down,
+    has_block_weights,
+)
 
 _V1 = """31 23 0:28 / {0} rw - tmpfs tmpfs rw
 32 31 0:29 / {0}/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct
@@ -71,3 +77,26 @@ def test_a_cpuset_is_filled_from_the_level_above_unless_it_has_its_own(tmp_path:
     fill_cpuset(str(tmp_path), "/creche/own")
     found = {level: (tmp_path / level / "cpuset.cpus").read_text().strip() for level in values}
     assert found == {"": "0-3", "creche": "0-3", "creche/k": "0-3", "creche/own": "1"}
+
+
+@pytest.mark.parametrize(
+    ("files", "known"),
+    [
+        ([], True),  # nothing to tell by
+        (["a/io.stat"], False),
+        (["a/io.stat", "b/io.stat", "b/io.bfq.weight"], True),
+        (["a/io.stat", "a/io.weight"], True),
+        (["a/cgroup.procs"], True),  # the controller is not handed down to it
+    ],
+)
+def test_a_group_below_the_root_tells_whether_there_are_weights(
+    tmp_path: Path, files: list[str], known: bool
+) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    assert has_block_weights(Hierarchy(version=2, mounts={"": tmp_path})) is known
+
+
+def test_without_the_controller_there_are_no_weights(tmp_path: Path) -> None:
+    assert not has_block_weights(Hierarchy(version=1, mounts={"memory": tmp_path}))
