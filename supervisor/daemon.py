@@ -18,6 +18,7 @@ import trio
 from drivers import registry
 from drivers.errors import ConfigError, CrecheError, Unsupported, from_os_error, leaves
 from drivers.execution import cgroup
+from drivers.execution.hierarchy import make_room_in_service
 from drivers.keeper.client import open_keeper
 from drivers.log.base import LogContext, LogDriver
 from supervisor import log, rootless
@@ -70,6 +71,8 @@ def _serve(config: DaemonConfig) -> None:
     check_host()
     if os.geteuid() != 0:
         rootless.enter()
+    else:
+        make_room_in_service()
     shutdown = Shutdown()
     trio.run(run, config, shutdown)
     if shutdown.restart:

@@ -25,6 +25,7 @@ _V1_CONTROLLERS = frozenset(
 )
 _V2_WANTED = ("cpu", "memory", "pids", "io", "cpuset")
 DAEMONS_OWN = "creched"  # the group below a delegated one in which the daemon itself is
+_SET_ASIDE = "trusted.delegate"  # the attribute that Delegate= sets
 _CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
 
 
@@ -55,7 +56,8 @@ class Hierarchy:
 def detect(mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchy:
     """Look which version this host uses. Source: proc_pid_mountinfo(5).
 
-    A v2 mount wins if it has the controllers that matter; a hybrid host keeps those in v1.
+    A v2 mount wins if it has the controllers that matter; a hybrid host keeps those in v1. Where
+    only a part of v2 is ours, that part stands for the mount.
     Raises DriverError if there is no control group file system at all.
     """
     v1: dict[str, Path] = {}
@@ -75,6 +77,8 @@ def detect(mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchy:
         v2 = v2 and delegated(v2)
         if not v1 and v2 is None:
             return Hierarchy(version=1, mounts={})  # containers are in no groups of their own
+    elif v2 is not None and Path(_own_group()).name == DAEMONS_OWN:
+        v2 = delegated(v2)
     if v2 is not None and "memory" in (v2 / "cgroup.controllers").read_text().split():
         return Hierarchy(version=2, mounts={"": v2})
     if v1:
@@ -92,7 +96,7 @@ def delegated(v2: Path) -> Path | None:
     own = v2 / _own_group().lstrip("/")
     if own.name == DAEMONS_OWN:
         own = own.parent
-    for group in (v2, own):
+    for group in (v2, own) if in_user_namespace() else (own,):
         if all(os.access(place, os.W_OK) for place in (group, group / "cgroup.procs")):
             return group
     return None
@@ -106,6 +110,29 @@ def make_room(v2: Path) -> None:
     if group is not None and (v2 / _own_group().lstrip("/")).name != DAEMONS_OWN:
         (group / DAEMONS_OWN).mkdir(exist_ok=True)
         write(str(group / DAEMONS_OWN / "cgroup.procs"), "0")
+
+
+def make_room_in_service() -> None:
+    """The same in a group that a service manager has set aside for its service.
+
+    Only for who is alone there, the service itself: what it calls takes nobody's group.
+    Raises OSError. Source: systemd's CGROUP_DELEGATION.md.
+    """
+    v2 = v2_mount()
+    if v2 is None:
+        return
+    own = v2 / _own_group().lstrip("/")
+    has_memory = "memory" in read_or_empty(f"{own}/cgroup.controllers").split()
+    is_alone = read_or_empty(f"{own}/cgroup.procs").split() == [str(os.getpid())]
+    if has_memory and is_alone and _is_set_aside(own):
+        make_room(v2)
+
+
+def _is_set_aside(group: Path) -> bool:
+    try:
+        return os.getxattr(group, _SET_ASIDE) == b"1"
+    except OSError:
+        return False
 
 
 def _own_group() -> str:
