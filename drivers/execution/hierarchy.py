@@ -150,6 +150,15 @@ def v2_mount(mountinfo: Path = Path("/proc/self/mountinfo")) -> Path | None:
     return None
 
 
+def v2_flags(mountinfo: Path = Path("/proc/self/mountinfo")) -> tuple[str, ...]:
+    """How v2 is mounted: nsdelegate, memory_recursiveprot. Source: cgroup-v2.rst, "Mounting"."""
+    for line in mountinfo.read_text().splitlines():
+        options = line.partition(" - cgroup2 ")[2].split()
+        if options:
+            return tuple(one for one in options[-1].split(",") if one not in ("rw", "ro"))
+    return ()
+
+
 def hand_down(hierarchy: Hierarchy, parent: str) -> None:
     """v2: make `parent` where it is missing, every level handing its controllers down.
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from drivers.execution.hierarchy import v2_flags
 from tests.system.daemon import Daemon
 
 
@@ -75,6 +76,12 @@ def test_a_namespace_of_the_host_is_shared(creched: Daemon, name: str) -> None:
 def test_the_hosts_control_groups_are_seen_if_so_asked(creched: Daemon) -> None:
     assert namespaces(creched, "--cgroupns", "host")["cgroup"] == own("cgroup")
     assert namespaces(creched, "--cgroupns", "private")["cgroup"] != own("cgroup")
+
+
+def test_the_hosts_control_groups_stay_mounted_as_they_are(creched: Daemon) -> None:
+    before = v2_flags()
+    run(creched, "--cgroupns", "host", "busybox", "true")
+    assert v2_flags() == before
 
 
 def test_processes_of_another_container_are_seen(creched: Daemon) -> None:
