@@ -5,6 +5,7 @@ The host's run does not collect them (tests/conftest.py).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from tests.system.conftest import busybox, creched
 from tests.vm.service import Service, installed
 
 __all__ = ["busybox", "creched"]
+
+if "CRECHE_VM" not in os.environ:
+    raise pytest.UsageError("tests/vm adds users and services: `sh contrib/vm/run.sh tests/vm`")
 
 
 @pytest.fixture(scope="module")
