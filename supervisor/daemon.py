@@ -26,6 +26,7 @@ from drivers.errors import (
     reported,
 )
 from drivers.execution import cgroup
+from drivers.execution.hierarchy import make_room_in_service
 from drivers.keeper.client import open_keeper
 from drivers.log.base import LogContext, LogDriver
 from supervisor import log, rootless
@@ -78,6 +79,8 @@ def _serve(config: DaemonConfig) -> None:
     check_host()
     if os.geteuid() != 0:
         rootless.enter()
+    else:
+        make_room_in_service()
     shutdown = Shutdown()
     trio.run(run, config, shutdown)
     if shutdown.restart:

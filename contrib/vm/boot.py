@@ -30,10 +30,14 @@ def command(base: Path, directory: Path, *, shell: bool) -> list[str]:
 
     Emulated, not virtualized: KVM in a machine that is virtual itself may be there and hang. What
     costs an emulator much is left out: wide vector instructions, the guards against leaks of a
-    real processor, and clocks that are devices.
+    real processor, and clocks that are devices. Every program is at the same addresses, for what
+    has been translated is found by its address: programs start in a third of the time then.
     """
     disks = (base / "root.img", directory / "lane.img")
-    append = "root=/dev/vda rw console=ttyS0 panic=-1 mitigations=off tsc=reliable"
+    append = (
+        "root=/dev/vda rw console=ttyS0 panic=-1 mitigations=off tsc=reliable norandmaps"
+        " init_on_alloc=0"
+    )
     return [
         *("setpriv", "--pdeathsig", "KILL"),  # a machine never outlives us
         *("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "Nehalem"),

@@ -25,6 +25,7 @@ _V1_CONTROLLERS = frozenset(
 )
 _V2_WANTED = ("cpu", "memory", "pids", "io", "cpuset")
 DAEMONS_OWN = "creched"  # the group below a delegated one in which the daemon itself is
+_SET_ASIDE = "trusted.delegate"  # the attribute that Delegate= sets
 _CPUSET_FILES = ("cpuset.cpus", "cpuset.mems")
 # By version: what every group with the controller for block devices has, but for the root; and
 # what it has if this kernel can share devices by weight.
@@ -59,7 +60,8 @@ class Hierarchy:
 def detect(mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchy:
     """Look which version this host uses. Source: proc_pid_mountinfo(5).
 
-    A v2 mount wins if it has the controllers that matter; a hybrid host keeps those in v1.
+    A v2 mount wins if it has the controllers that matter; a hybrid host keeps those in v1. Where
+    only a part of v2 is ours, that part stands for the mount.
     Raises DriverError if there is no control group file system at all.
     """
     v1: dict[str, Path] = {}
@@ -79,6 +81,8 @@ def detect(mountinfo: Path = Path("/proc/self/mountinfo")) -> Hierarchy:
         v2 = v2 and delegated(v2)
         if not v1 and v2 is None:
             return Hierarchy(version=1, mounts={})  # containers are in no groups of their own
+    elif v2 is not None and Path(_own_group()).name == DAEMONS_OWN:
+        v2 = delegated(v2)
     if v2 is not None and "memory" in (v2 / "cgroup.controllers").read_text().split():
         return Hierarchy(version=2, mounts={"": v2})
     if v1:
@@ -96,7 +100,7 @@ def delegated(v2: Path) -> Path | None:
     own = v2 / _own_group().lstrip("/")
     if own.name == DAEMONS_OWN:
         own = own.parent
-    for group in (v2, own):
+    for group in (v2, own) if in_user_namespace() else (own,):
         if all(os.access(place, os.W_OK) for place in (group, group / "cgroup.procs")):
             return group
     return None
@@ -110,6 +114,29 @@ def make_room(v2: Path) -> None:
     if group is not None and (v2 / _own_group().lstrip("/")).name != DAEMONS_OWN:
         (group / DAEMONS_OWN).mkdir(exist_ok=True)
         write(str(group / DAEMONS_OWN / "cgroup.procs"), "0")
+
+
+def make_room_in_service() -> None:
+    """The same in a group that a service manager has set aside for its service.
+
+    Only for who is alone there, the service itself: what it calls takes nobody's group.
+    Raises OSError. Source: systemd's CGROUP_DELEGATION.md.
+    """
+    v2 = v2_mount()
+    if v2 is None:
+        return
+    own = v2 / _own_group().lstrip("/")
+    has_memory = "memory" in read_or_empty(f"{own}/cgroup.controllers").split()
+    is_alone = read_or_empty(f"{own}/cgroup.procs").split() == [str(os.getpid())]
+    if has_memory and is_alone and _is_set_aside(own):
+        make_room(v2)
+
+
+def _is_set_aside(group: Path) -> bool:
+    try:
+        return os.getxattr(group, _SET_ASIDE) == b"1"
+    except OSError:
+        return False
 
 
 def _own_group() -> str:
@@ -135,6 +162,15 @@ def has_block_weights(hierarchy: Hierarchy) -> bool:
     groups = list(hierarchy.mounts[name].glob(f"*/{_BLOCK_FILES[hierarchy.version]}"))
     weights = _WEIGHT_FILES[hierarchy.version]
     return not groups or any((file.parent / name).exists() for file in groups for name in weights)
+
+
+def v2_flags(mountinfo: Path = Path("/proc/self/mountinfo")) -> tuple[str, ...]:
+    """How v2 is mounted: nsdelegate, memory_recursiveprot. Source: cgroup-v2.rst, "Mounting"."""
+    for line in mountinfo.read_text().splitlines():
+        options = line.partition(" - cgroup2 ")[2].split()
+        if options:
+            return tuple(one for one in options[-1].split(",") if one not in ("rw", "ro"))
+    return ()
 
 
 def hand_down(hierarchy: Hierarchy, parent: str) -> None:

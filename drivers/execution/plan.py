@@ -14,6 +14,7 @@ from drivers.execution.base import Command, Device, IdMap, Namespaces, Pipes, Pr
 from drivers.execution.cgroup import ControlGroup
 from drivers.execution.checks import RLIMITS, check_command, check_process
 from drivers.execution.defaults import ALL_CAPABILITIES, MASKED_OF_HOST
+from drivers.execution.hierarchy import v2_flags
 from drivers.execution.id_map import check_ids, check_mapped, explain, map_text, root_of, to_host
 from drivers.execution.seccomp import filter_of
 from drivers.execution.sysctl import path_of
@@ -80,6 +81,7 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Cont
         readonly_paths=list(command.readonly_paths),
         rlimits=_rlimits(command),
         oom_score_adj=None if id_map and not joins_user else command.oom_score_adj,
+        cgroup_flags=list(v2_flags()) if ns.cgroup == "host" else [],
         cgroup_version=group.version,
         cgroup_hierarchies=group.hierarchies,
     )
@@ -128,6 +130,7 @@ def make_joining_plan(
         groups=list(identity.groups),
         capabilities=_numbers(capabilities),
         no_new_privs=process.no_new_privs or command.no_new_privs,
+        apparmor=command.apparmor,
         filter_text=_filter_text(command),
         rlimits=_rlimits(command),
         terminal=process.terminal is not None,

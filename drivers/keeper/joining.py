@@ -138,7 +138,8 @@ class _Descriptors:
 
 
 def _join(program: Program, plan: JoiningPlan, fds: _Descriptors) -> None:
-    """Enter the namespaces and the working directory."""
+    """Enter the namespaces and the working directory, to be confined when the command begins."""
+    process.set_profile_by_keepers(program, plan)
     program.step("join namespaces")
     program.call(Call.SETNS, fds.container, plan.namespaces)
     root = program.call(Call.OPENAT, AT_FDCWD, b"/", steps.DIRECTORY | os.O_CLOEXEC)

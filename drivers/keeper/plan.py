@@ -56,6 +56,7 @@ class ProcessPlan:
     no_new_privs: bool
     filter_text: str = ""  # the seccomp filter's instructions in base64
     rlimits: list[tuple[int, int, int]] = field(default_factory=list)  # number, soft, hard; -1: no
+    apparmor: str = ""  # the name of a loaded profile
     terminal: bool = False  # the streams are one
     cgroup_version: int
     cgroup_hierarchies: list[str]  # v1 only: controllers mounted together ("cpu,cpuacct")
@@ -98,7 +99,9 @@ class ContainerPlan(ProcessPlan):
     devices: list[PlannedDevice]
     sysctls: list[tuple[str, str]]
     oom_score_adj: int | None
-    apparmor: str
+    cgroup_flags: list[str] = field(
+        default_factory=list
+    )  # of the host's v2, to be left as they are
 
     @property
     def makes_ids(self) -> bool:

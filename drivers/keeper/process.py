@@ -11,6 +11,7 @@ import struct
 from drivers.keeper import steps
 from drivers.keeper.plan import ContainerPlan, ProcessPlan
 from drivers.kernel.calls import Call
+from drivers.kernel.mount import AT_FDCWD
 from drivers.kernel.path import RESOLVE
 from drivers.kernel.process import CLONE, PR, capability_words
 from drivers.kernel.program import ANY_ERROR, Argument, Program, Result, Slot, Words
@@ -98,6 +99,18 @@ def write_to_proc(program: Program, plan: ContainerPlan, proc: Result) -> None:
     if plan.oom_score_adj is not None:
         program.step("set oom_score_adj")
         _write(program, proc, f"{_SELF}/oom_score_adj", str(plan.oom_score_adj))
+    _set_profile(program, plan, proc)
+
+
+def set_profile_by_keepers(program: Program, plan: ProcessPlan) -> None:
+    """Set the profile of AppArmor through the keeper's /proc, while that is seen."""
+    if plan.apparmor:
+        proc = program.call(Call.OPENAT, AT_FDCWD, b"/proc", steps.DIRECTORY | os.O_CLOEXEC)
+        _set_profile(program, plan, proc)
+
+
+def _set_profile(program: Program, plan: ProcessPlan, proc: Result) -> None:
+    """What the command will be confined by. Source: apparmor.d(5), "exec" of attr/exec."""
     if plan.apparmor:
         program.step(f"set AppArmor profile {plan.apparmor}")
         _write(program, proc, f"{_SELF}/attr/exec", f"exec {plan.apparmor}")

@@ -111,7 +111,10 @@ def mount_sys(program: Program, root: Result, plan: ContainerPlan, new: NewFileS
     steps.attach(program, sys, _mount_point(program, root, "sys"))
     program.step("mount cgroup")
     if plan.cgroup_version == 2:
-        tree = steps.file_system(program, "cgroup2", attributes)
+        # in the host's namespace a mount sets the flags of all
+        tree = steps.file_system(
+            program, "cgroup2", attributes, dict.fromkeys(plan.cgroup_flags, "")
+        )
         steps.attach(program, tree, sys, "fs/cgroup")
         return
     top = steps.file_system(program, "tmpfs", steps.NO_FILES, {"mode": "755", "size": "64k"})

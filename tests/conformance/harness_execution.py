@@ -24,6 +24,7 @@ from drivers.execution.base import (
 )
 from drivers.execution.resources import Limits
 from drivers.kernel import mount
+from tests.cancel import STRIDE
 from tests.fakes.execution import FakeExecution, Process, exits, fails, runs_forever
 from tests.native import ENV, open_native
 from tests.oci import crun, open_oci, runc
@@ -65,8 +66,10 @@ _SCRIPTS = {
 class Rig:
     """A driver with somewhere to run commands."""
 
-    def __init__(self, driver: ExecutionDriver, root: Path) -> None:
+    def __init__(self, driver: ExecutionDriver, root: Path, *, stride: int = 1) -> None:
+        """`stride`: cancelled work is so at every so many-th of its steps."""
         self.driver = driver
+        self.stride = stride
         self._root = root
 
     async def run(
@@ -160,13 +163,13 @@ async def _open_native(path: Path) -> AsyncIterator[Rig]:
 @contextlib.asynccontextmanager
 async def _open_runc(path: Path) -> AsyncIterator[Rig]:
     async with open_oci(path, runc) as (driver, _):
-        yield Rig(driver, make_busybox_root(path / "root"))
+        yield Rig(driver, make_busybox_root(path / "root"), stride=STRIDE)
 
 
 @contextlib.asynccontextmanager
 async def _open_crun(path: Path) -> AsyncIterator[Rig]:
     async with open_oci(path, crun) as (driver, _):
-        yield Rig(driver, make_busybox_root(path / "root"))
+        yield Rig(driver, make_busybox_root(path / "root"), stride=STRIDE)
 
 
 @contextlib.asynccontextmanager

@@ -222,7 +222,7 @@ async def test_pausing_cancelled_at_any_step_leaves_nothing(rig: Rig) -> None:
         await _raises_not_running(rig.driver)
         assert await rig.driver.leftovers() == []
 
-    await cancel_everywhere(work, check)
+    await cancel_everywhere(work, check, stride=rig.stride)
 
 
 @drivers(with_="stats")
@@ -301,7 +301,7 @@ async def test_cancelled_at_any_step_nothing_is_left(rig: Rig) -> None:
     async def work() -> None:
         await rig.run(TRUE)
 
-    await cancel_everywhere(work, check)
+    await cancel_everywhere(work, check, stride=rig.stride)
 
 
 @drivers()

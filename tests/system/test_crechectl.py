@@ -8,11 +8,13 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.system.daemon import REPOSITORY, Daemon
+from tests.system.wire import update
 
 _UNIT = """
 [container.{name}]
@@ -24,13 +26,16 @@ ready = {{ after_s = 0.1 }}
 
 
 @pytest.fixture
-def units(fresh_creched: Daemon) -> Daemon:
-    """A daemon with the units `aa` and `bb` of the group `shop`, read and running."""
+def units(creched: Daemon) -> Iterator[Daemon]:
+    """The daemon with the units `aa` and `bb` of the group `shop`, read and running."""
     for name in ("aa", "bb"):
-        (fresh_creched.units_dir / f"{name}.toml").write_text(_UNIT.format(name=name))
-    assert fresh_creched.crechectl("update", check=True).stdout == "shop: added\n"
-    assert fresh_creched.crechectl("start", "all").returncode == 0
-    return fresh_creched
+        (creched.units_dir / f"{name}.toml").write_text(_UNIT.format(name=name))
+    assert creched.crechectl("update", check=True).stdout == "shop: added\n"
+    assert creched.crechectl("start", "all").returncode == 0
+    yield creched
+    for file in creched.units_dir.iterdir():
+        file.unlink()
+    update(creched)
 
 
 def _started(daemon: Daemon, *arguments: str) -> subprocess.Popen[bytes]:
@@ -122,7 +127,7 @@ def test_images_are_listed_tagged_exported_and_removed(creched: Daemon, tmp_path
 
 
 def test_events_are_told_as_they_happen(creched: Daemon) -> None:
-    watcher = _started(creched, "events", "--json", "--filter", "type=container", "--since", "1s")
+    watcher = _started(creched, "events", "--json", "--filter", "type=container", "--since", "1m")
     creched.crechectl("run", "--rm", "--name", "eventful", "busybox", "true", check=True)
     actions: list[str] = []
     assert watcher.stdout is not None

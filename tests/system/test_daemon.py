@@ -97,6 +97,7 @@ def test_a_stale_socket_is_replaced(fresh_creched: Daemon) -> None:
     assert fresh_creched.docker("version").returncode == 0
 
 
+@pytest.mark.same_everywhere
 @pytest.mark.parametrize("mode", [0o750, 0o701, 0o777])
 def test_a_root_that_is_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
     """ATTACKS 30."""
@@ -109,6 +110,7 @@ def test_a_root_that_is_open_to_others_is_refused(tmp_path: Path, mode: int) -> 
     assert not list(root.iterdir())
 
 
+@pytest.mark.same_everywhere
 @pytest.mark.parametrize("mode", [0o775, 0o757])
 def test_a_run_directory_that_others_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
     """ATTACKS 30."""
@@ -119,6 +121,7 @@ def test_a_run_directory_that_others_may_write_to_is_refused(tmp_path: Path, mod
     assert f"chmod 755 {run_dir}" in said
 
 
+@pytest.mark.same_everywhere
 def test_a_root_of_another_user_is_refused(tmp_path: Path) -> None:
     """ATTACKS 30."""
     root = tmp_path / "root"
@@ -128,6 +131,7 @@ def test_a_root_of_another_user_is_refused(tmp_path: Path) -> None:
     assert "owner 65534" in said
 
 
+@pytest.mark.same_everywhere
 def test_wrong_settings_are_told_with_the_nearest_right_one(tmp_path: Path) -> None:
     file = tmp_path / "creche.toml"
     file.write_text('root = "/x"\nstorage-drivr = "vfs"\n')
@@ -139,12 +143,14 @@ def test_wrong_settings_are_told_with_the_nearest_right_one(tmp_path: Path) -> N
     )
 
 
+@pytest.mark.same_everywhere
 def test_check_config_reads_settings_and_units(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text('[container.aa]\nimage = "x"\nrequires = ["bb"]\n')
     said = creched_fails("--check-config", "--units", tmp_path)
     assert "container.aa.requires: there is no unit 'bb'" in said
 
 
+@pytest.mark.same_everywhere
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -162,6 +168,7 @@ def test_a_wrong_driver_is_told_before_the_start_and_at_it(
     assert said in creched_fails(*here, *options)
 
 
+@pytest.mark.same_everywhere
 def test_the_log_of_a_unit_is_checked_with_its_file(tmp_path: Path) -> None:
     file = tmp_path / "a.toml"
     file.write_text('[container.aa]\nimage = "x"\nlog = [{ driver = "nope" }]\n')

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from drivers.execution.hierarchy import v2_flags
 from tests.system.daemon import Daemon
 from tests.system.docker import run, running
 
@@ -59,6 +60,12 @@ def test_a_namespace_of_the_host_is_shared(creched: Daemon, name: str) -> None:
 def test_the_hosts_control_groups_are_seen_if_so_asked(creched: Daemon) -> None:
     assert namespaces(creched, "--cgroupns", "host")["cgroup"] == own("cgroup")
     assert namespaces(creched, "--cgroupns", "private")["cgroup"] != own("cgroup")
+
+
+def test_the_hosts_control_groups_stay_mounted_as_they_are(creched: Daemon) -> None:
+    before = v2_flags()
+    run(creched, "--cgroupns", "host", "busybox", "true")
+    assert v2_flags() == before
 
 
 def test_processes_of_another_container_are_seen(creched: Daemon) -> None:

@@ -46,7 +46,7 @@ def test_info_names_the_runtimes_and_the_default(creched: Daemon) -> None:
     assert default == "native\n"
     paths = {name: found["path"] for name, found in json.loads(runtimes).items()}
     assert os.path.basename(paths["runc"]) == "runc"
-    assert paths["crun"] == str(creched.directory / "crun")
+    assert paths["crun"] == shutil.which(crun(creched.directory))
     assert paths["native"] == "native"
     assert "runc" in creched.crechectl("info", check=True).stdout
 

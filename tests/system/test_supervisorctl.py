@@ -12,7 +12,7 @@ import pytest
 
 from tests.system.daemon import PATIENCE_S, Daemon
 from tests.system.terminal import Terminal
-from tests.system.wire import call
+from tests.system.wire import call, update
 
 UNITS = """
 [container.db]
@@ -35,12 +35,12 @@ restart = { delay_min_s = 1.5, jitter = 0.0 }
 def units(creched: Daemon) -> Iterator[None]:
     """The units above, active and running; none afterwards."""
     (creched.units_dir / "shop.toml").write_text(UNITS)
-    creched.supervisorctl("update", check=True)
+    update(creched)
     until(creched, lambda states: set(states.values()) == {"RUNNING"} and len(states) == 3)
     yield
     for file in creched.units_dir.iterdir():
         file.unlink()
-    creched.supervisorctl("update", check=True)
+    update(creched)
 
 
 def states(creched: Daemon) -> dict[str, str]:

@@ -41,3 +41,13 @@ def call(daemon: Daemon, name: str, *parameters: Any) -> Any:
     status, data = ask(daemon, "POST", "/RPC2", body)
     assert status == 200
     return xmlrpc.client.loads(data)[0][0]
+
+
+def update(daemon: Daemon) -> None:
+    """Apply the unit files by the calls of supervisorctl's `update`, without starting it."""
+    [[added, changed, removed]] = call(daemon, "supervisor.reloadConfig")
+    for name in (*changed, *removed):
+        call(daemon, "supervisor.stopProcessGroup", name)
+        call(daemon, "supervisor.removeProcessGroup", name)
+    for name in (*changed, *added):
+        call(daemon, "supervisor.addProcessGroup", name)

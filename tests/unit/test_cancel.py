@@ -24,6 +24,25 @@ async def test_work_is_cancelled_at_each_step_and_then_completes() -> None:
     assert reached == sorted(reached)
 
 
+async def test_with_a_stride_the_same_steps_have_their_turn_each_time() -> None:
+    reached: list[int] = []
+
+    async def work() -> None:
+        reached.append(0)
+        for _ in range(10):
+            await trio.lowlevel.checkpoint()
+            reached[-1] += 1
+
+    async def check() -> None:
+        pass
+
+    await cancel_everywhere(work, check, stride=4)
+    first, reached = reached, []
+    await cancel_everywhere(work, check, stride=4)
+    assert reached == first
+    assert (len(first), first[-1]) == (4, 10)
+
+
 async def test_what_is_left_at_one_step_only_is_found() -> None:
     left: list[str] = []
 

@@ -74,7 +74,7 @@ async def _run_to_end(keeper: Keeper, runtime: Runtime, call: Call, opened: Exit
     plan = HostPlan(
         cwd=str(call.bundle.directory),
         mount_targets=[target for _, target in call.mounts],
-        private_mounts=bool(call.mounts),
+        private_mounts=True,  # crun mounts itself somewhere, and is cancelled in between
     )
     env = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
     words = Words(argv=call.arguments, env=env)

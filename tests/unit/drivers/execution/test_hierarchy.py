@@ -13,6 +13,7 @@ from drivers.execution.hierarchy import (
     fill_cpuset,
     hand_down,
     has_block_weights,
+    v2_flags,
 )
 
 _V1 = """31 23 0:28 / {0} rw - tmpfs tmpfs rw
@@ -48,6 +49,13 @@ def test_a_hybrid_host_keeps_its_controllers_in_v1(tmp_path: Path) -> None:
 def test_v2_wins_where_it_has_the_controllers(tmp_path: Path) -> None:
     found = detect(_mountinfo(tmp_path, _V1 + _V2, "cpu memory pids\n"))
     assert (found.version, dict(found.mounts)) == (2, {"": tmp_path / "unified"})
+
+
+def test_the_flags_of_v2_are_those_of_its_mount(tmp_path: Path) -> None:
+    flagged = _V2.replace("cgroup2 rw", "cgroup2 rw,nsdelegate,memory_recursiveprot")
+    assert v2_flags(_mountinfo(tmp_path, _V1 + flagged)) == ("nsdelegate", "memory_recursiveprot")
+    assert v2_flags(_mountinfo(tmp_path, _V1 + _V2)) == ()
+    assert v2_flags(_mountinfo(tmp_path, _V1)) == ()
 
 
 def test_a_host_without_any_control_groups_is_told_so(tmp_path: Path) -> None:
