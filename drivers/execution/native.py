@@ -33,6 +33,7 @@ from drivers.execution.network_usage import network_usage
 from drivers.execution.plan import explain_ids, explain_limit, joined_namespaces, make_plan
 from drivers.execution.resources import Limits, Usage
 from drivers.execution.terminal import TTY_GID, Terminal, new_terminal
+from drivers.execution.watchers import Watchers, may_look, pid_namespace_of
 from drivers.keeper.client import Exit, Keeper, Spawned
 from drivers.keeper.plan import ContainerPlan, Words
 from drivers.keeper.protocol import MAX_FDS
@@ -52,6 +53,7 @@ class NativeExecution:
         self._hierarchy = hierarchy
         self._parent = cgroup_parent
         self._live: dict[str, Live | None] = {}  # None while it is being started
+        self._watchers = Watchers()
 
     @property
     def cgroup_version(self) -> int:
@@ -77,9 +79,13 @@ class NativeExecution:
                 )
                 held.push_async_callback(_remove, group)
                 with _terminal_of(command) as terminal:
-                    spawned = await self._spawn(command, pipes, group, terminal)
+                    spawned = await self._spawn_unseen(command, pipes, group, terminal, held)
                 live = self._live[key] = Live(command, group, spawned)
                 held.callback(self._let_go, key, spawned)
+                if may_look(command) and command.namespaces.pid == "new":
+                    with contextlib.suppress(NotRunning):  # it has ended, and all beside it
+                        namespace = pid_namespace_of(spawned.pidfd)
+                        await held.enter_async_context(self._watchers.watching(key, namespace))
                 end = await self._see_through(live, terminal, task_status)
                 return exit_status(end, oom_killed=group.oom_kills() > 0)
         finally:
@@ -89,6 +95,25 @@ class NativeExecution:
         """The first process has been reaped: nobody may signal it any more."""
         self._live[key] = None
         os.close(spawned.pidfd)
+
+    async def _spawn_unseen(
+        self,
+        command: Command,
+        pipes: Pipes,
+        group: ControlGroup,
+        terminal: Terminal | None,
+        held: AsyncExitStack,
+    ) -> Spawned:
+        """As `_spawn`, where nobody looks; `held` knows of it for as long as it may look itself."""
+        key, joined = command.key, command.namespaces.pid
+        if not isinstance(joined, int):
+            return await self._spawn(command, pipes, group, terminal)
+        namespace = pid_namespace_of(joined)
+        if may_look(command):
+            await held.enter_async_context(self._watchers.watching(key, namespace))
+        self._watchers.check_unseen(key, namespace)
+        with self._watchers.making(namespace):
+            return await self._spawn(command, pipes, group, terminal)
 
     async def _spawn(
         self, command: Command, pipes: Pipes, group: ControlGroup, terminal: Terminal | None
@@ -129,7 +154,7 @@ class NativeExecution:
         live = self._of(process.key)
         if live.is_paused:
             raise Conflict(f"container {process.key} is paused: unpause it first")
-        end = await run_in(live, process, pipes, self._keeper, task_status)
+        end = await run_in(live, process, pipes, self._keeper, self._watchers, task_status)
         return exit_status(end)
 
     async def kill(self, key: str, signum: signal.Signals | int) -> None:

@@ -7,6 +7,7 @@ import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +19,7 @@ from drivers.execution.cgroup import ControlGroup
 from drivers.execution.id_map import give_streams
 from drivers.execution.plan import make_joining_plan
 from drivers.execution.terminal import Terminal, terminal_below
+from drivers.execution.watchers import Watchers, pid_namespace_of
 from drivers.keeper.client import Exit, Keeper, Spawned
 
 RELEASE_S = 20.0
@@ -51,22 +53,30 @@ async def run_in(
     process: Process,
     pipes: Pipes,
     keeper: Keeper,
+    watchers: Watchers,
     task_status: trio.TaskStatus[Started],
 ) -> Exit:
     """Run a process in a live container to its end; cancelled, it alone is killed."""
     key = f"{process.key}/{next(_numbers)}"
-    with _root_of(live) as root_fd, _terminal_of(process, root_fd) as terminal:
-        ends = pipes if terminal is None else _ends_of(terminal)
-        spawned = await _spawn(key, live, process, root_fd, ends, keeper)
-    try:
+    namespace = pid_namespace_of(live.spawned.pidfd)
+    async with AsyncExitStack() as held:
+        if process.privileged and live.command.id_map is None:
+            await held.enter_async_context(watchers.watching(key, namespace))
+        with (
+            _root_of(live) as root_fd,
+            _terminal_of(process, root_fd) as terminal,
+            watchers.making(namespace),
+        ):
+            ends = pipes if terminal is None else _ends_of(terminal)
+            is_watched = watchers.are_in(namespace, but=key)
+            spawned = await _spawn(key, live, process, root_fd, ends, keeper, is_watched)
+        held.callback(os.close, spawned.pidfd)
         master = None if terminal is None else terminal.master
         started = Started(
             pid=spawned.pid, start_time_ticks=spawned.start_time_ticks, terminal_fd=master
         )
         kill = partial(_kill, spawned.pidfd)
         return await see_through(key, spawned, keeper, task_status, started, kill)
-    finally:
-        os.close(spawned.pidfd)
 
 
 def _ends_of(terminal: Terminal) -> Pipes:
@@ -104,10 +114,16 @@ def _terminal_of(
 
 
 async def _spawn(
-    key: str, live: Live, process: Process, root_fd: int, pipes: Pipes, keeper: Keeper
+    key: str,
+    live: Live,
+    process: Process,
+    root_fd: int,
+    pipes: Pipes,
+    keeper: Keeper,
+    is_watched: bool,
 ) -> Spawned:
     plan, words = await trio.to_thread.run_sync(
-        make_joining_plan, process, live.command, root_fd, pipes, live.group
+        make_joining_plan, process, live.command, root_fd, pipes, live.group, is_watched
     )
     groups = live.group.open_to_join()
     try:

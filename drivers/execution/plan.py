@@ -110,17 +110,23 @@ def tty_gid(id_map: IdMap | None) -> int | None:
 
 
 def make_joining_plan(
-    process: Process, command: Command, root_fd: int, pipes: Pipes, group: ControlGroup
+    process: Process,
+    command: Command,
+    root_fd: int,
+    pipes: Pipes,
+    group: ControlGroup,
+    is_watched: bool,
 ) -> tuple[JoiningPlan, Words]:
-    """What one more process in the container of `command`, whose root is `root_fd`, is to do."""
+    """What one more process in the container of `command`, whose root is `root_fd`, is to do.
+
+    `is_watched`: somebody may look into it from its beginning.
+    """
     check_process(process)
     identity = look_up(root_fd, process.user, process.group_add)
     env = _with_home(process.env, identity)
     capabilities = ALL_CAPABILITIES if process.privileged else command.capabilities
     if command.id_map is not None:
         check_mapped(command.id_map, identity.uid, identity.groups)
-    # who is root of a user namespace may not look into what comes from the host
-    can_look = "CAP_SYS_PTRACE" in command.capabilities and command.id_map is None
     plan = JoiningPlan(
         search=search_path(process.argv[0], env),
         own_streams=own_streams(pipes, has_terminal=process.terminal is not None),
@@ -137,7 +143,7 @@ def make_joining_plan(
         cgroup_version=group.version,
         cgroup_hierarchies=group.hierarchies,
         namespaces=int(_JOINED | (CLONE.NEWUSER if command.id_map else 0)),
-        is_watched=can_look,
+        is_watched=is_watched,
     )
     return plan, Words(argv=list(process.argv), env=env)
 

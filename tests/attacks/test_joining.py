@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from drivers.errors import InvalidRequest, SpawnFailed
+from drivers.errors import Conflict, InvalidRequest, SpawnFailed
 from drivers.execution.base import Namespaces, Pipes, Process, Started, WindowSize
 from drivers.execution.defaults import DEFAULT_CAPABILITIES
 from drivers.keeper import launch
@@ -135,6 +135,57 @@ async def test_nor_does_a_container_that_shares_its_processes_and_ids(
             await box.driver.terminate("box")
     # its status is for everybody to read; what it has in its hands is not
     assert said.count(b"LOOT") == said.count(b"LOOT capabilities"), said.decode()
+
+
+async def _refused_to_join(box: Box, pidfd: int) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        await box.run("true", key="other", namespaces=Namespaces(pid=pidfd))
+    assert caught.group_contains(Conflict, match="in which another container has CAP_SYS_PTRACE")
+
+
+async def test_nor_does_one_beside_a_sidecar_that_may_look(box: Box) -> None:
+    """ATTACKS 3: who may trace need not be the container that is joined."""
+    await trio.to_thread.run_sync(lend_interpreter, box.root)
+    (box.root / "spy.py").write_text(_SPY)
+    said = b""
+    with standard_library() as stdlib:
+        async with trio.open_nursery() as nursery:
+            first, _ = await box.start(nursery, "exec sleep 100000")
+            pidfd = os.pidfd_open(first.pid)
+            async with trio.open_nursery() as spying:
+                _, output = await box.start(
+                    spying,
+                    f"exec {launch.interpreter()} -I -S /spy.py",
+                    key="spy",
+                    mounts=(stdlib,),
+                    capabilities=DEFAULT_CAPABILITIES | {"CAP_SYS_PTRACE"},
+                    namespaces=Namespaces(pid=pidfd),
+                )
+                while b"ready" not in said:
+                    said += await output.receive_some()
+                while b"looked into many" not in said:
+                    assert await _exec(box, "true") == 0
+                    with trio.move_on_after(0.01):
+                        said += await output.receive_some()
+                await _refused_to_join(box, pidfd)
+                await box.driver.terminate("spy")
+            ran = await box.run("true", key="other", namespaces=Namespaces(pid=pidfd))
+            assert ran.status.code == 0
+            os.close(pidfd)
+            await box.driver.terminate("box")
+    assert b"LOOT" not in said, said.decode()
+
+
+async def test_no_container_is_made_before_the_eyes_of_one_that_may_look(box: Box) -> None:
+    """ATTACKS 3."""
+    async with trio.open_nursery() as nursery:
+        may_trace = DEFAULT_CAPABILITIES | {"CAP_SYS_PTRACE"}
+        first, _ = await box.start(nursery, "exec sleep 100000", capabilities=may_trace)
+        pidfd = os.pidfd_open(first.pid)
+        await _refused_to_join(box, pidfd)
+        os.close(pidfd)
+        assert (await box.run("true", key="other")).status.code == 0
+        await box.driver.terminate("box")
 
 
 async def test_no_descriptor_of_the_host_can_be_a_joining_working_directory(box: Box) -> None:
