@@ -32,6 +32,7 @@ from drivers.kernel.capabilities import NUMBER_OF
 from drivers.kernel.user_namespace import in_user_namespace
 from drivers.log.base import Batch, LogContext
 from drivers.registry import Kind
+from drivers.storage.base import StorageDriver
 from supervisor.config import DaemonConfig
 from supervisor.id_pool import DEFAULT_START
 from supervisor.init import find_init
@@ -279,14 +280,18 @@ async def _try_execution(name: str, directory: Path) -> None:
 
 
 async def _try_storage(name: str, directory: Path) -> None:
-    driver = await registry.load("storage", name)(directory, {})
-    await driver.create("doctor", None)
-    await driver.create("doctor-child", "doctor")
-    os.close(await driver.get("doctor-child"))
-    await driver.put("doctor-child")
-    await driver.remove("doctor-child")
-    await driver.remove("doctor")
-    await driver.cleanup()
+    driver: StorageDriver = await registry.load("storage", name)(directory, {})
+    await trio.to_thread.run_sync(_use_storage, driver)
+
+
+def _use_storage(driver: StorageDriver) -> None:
+    driver.create("doctor", None)
+    driver.create("doctor-child", "doctor")
+    os.close(driver.get("doctor-child"))
+    driver.put("doctor-child")
+    driver.remove("doctor-child")
+    driver.remove("doctor")
+    driver.cleanup()
 
 
 async def _try_log(name: str, directory: Path) -> None:
