@@ -41,9 +41,9 @@ def frame(data: bytes, source: str, time_ns: int, attrs: bytes = b"") -> bytes:
     escaped = _escape(data)
     ends_whole = data.endswith(b"\n")
     framed = escaped.replace(b"\n", b'\\n%b{"log":"' % tail)
-    if ends_whole:
-        return b'{"log":"' + framed[: -len(b'{"log":"')]
-    return b'{"log":"' + framed + tail
+    if ends_whole:  # the last newline began a line that is not there; nothing is copied twice
+        return b"".join((b'{"log":"', memoryview(framed)[: -len(b'{"log":"')]))
+    return b"".join((b'{"log":"', framed, tail))
 
 
 def _escape(data: bytes) -> bytes:

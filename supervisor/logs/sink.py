@@ -39,7 +39,7 @@ class Sink:
         self.driver = driver
         self._policy = policy
         self._limit = queue_bytes
-        self._queue: deque[Batch] = deque()
+        self._queue: deque[tuple[Batch, int]] = deque()  # with the number of its lines
         self._queued_bytes = 0
         self._busy = False
         self._changed = trio.Event()
@@ -64,18 +64,19 @@ class Sink:
 
         A batch that is larger than the queue is taken once the queue is empty.
         """
-        self._count("in", batch)
+        lines = _lines(batch)
+        self._count("in", batch, lines)
         if self._policy == "drop-newest" and self._is_full_for(batch):
-            self._count("dropped", batch)
+            self._count("dropped", batch, lines)
             return
         while self._is_full_for(batch):
             if self._policy == "drop-oldest":
-                oldest = self._queue.popleft()
+                oldest, dropped = self._queue.popleft()
                 self._queued_bytes -= len(oldest.data)
-                self._count("dropped", oldest)
+                self._count("dropped", oldest, dropped)
             else:
                 await self._changed.wait()
-        self._queue.append(batch)
+        self._queue.append((batch, lines))
         self._queued_bytes += len(batch.data)
         self._wake()
 
@@ -84,16 +85,16 @@ class Sink:
         while True:
             while not self._queue:
                 await self._changed.wait()
-            batch = self._queue.popleft()
+            batch, lines = self._queue.popleft()
             self._queued_bytes -= len(batch.data)
             self._busy = True
             self._wake()  # there is room now
             try:
                 await self.driver.log(batch)
-                self._count("sent", batch)
+                self._count("sent", batch, lines)
             except CrecheError as error:
                 self._last_error = str(error)
-                self._count("dropped", batch)
+                self._count("dropped", batch, lines)
             finally:
                 self._busy = False
             self._wake()
@@ -110,7 +111,14 @@ class Sink:
         self._changed.set()
         self._changed = trio.Event()
 
-    def _count(self, what: str, batch: Batch) -> None:
-        lines = batch.data.count(b"\n") or 1
+    def _count(self, what: str, batch: Batch, lines: int) -> None:
         self._counts[f"lines_{what}"] += lines
         self._counts[f"bytes_{what}"] += len(batch.data)
+
+
+def _lines(batch: Batch) -> int:
+    """How many lines a batch has; the end of one that has no newline is one as well.
+
+    bytes.count looks at byte after byte, which takes longer than all else that is done to them.
+    """
+    return len(batch.data) - len(batch.data.replace(b"\n", b"")) or 1
