@@ -17,6 +17,8 @@ from supervisor.images.store import open_store
 from tests.conformance.harness_storage import ROWS, Row
 from tests.layers import entry, hard_link, layer, symlink
 
+pytestmark = pytest.mark.same_everywhere
+
 
 @pytest.fixture(params=ROWS, ids=lambda row: row.name)
 def row(request: pytest.FixtureRequest) -> Row:

@@ -18,6 +18,8 @@ import pytest
 from tests.system.daemon import PATIENCE_S, Daemon
 from tests.system.wire import ask, call
 
+pytestmark = pytest.mark.same_everywhere
+
 NOBODY = 65534
 
 

@@ -14,6 +14,8 @@ from drivers.log import jsonfile, none
 from drivers.log.base import Batch, Entry, LogContext, LogDriver, ReadableLogDriver, ReadQuery
 from tests.cancel import cancel_everywhere
 
+pytestmark = pytest.mark.same_everywhere
+
 Open = Callable[[LogContext, Mapping[str, str]], Awaitable[LogDriver]]
 
 

@@ -16,6 +16,8 @@ import pytest
 from tests.system.daemon import REPOSITORY, Daemon
 from tests.system.wire import update
 
+pytestmark = pytest.mark.same_everywhere
+
 _UNIT = """
 [container.{name}]
 image = "busybox"

@@ -14,6 +14,8 @@ import pytest
 from tests.system.conftest import running_daemon
 from tests.system.daemon import Daemon
 
+pytestmark = pytest.mark.same_everywhere
+
 _DIRECTORIES = ("dev", "proc", "sys", "etc", "a", "a/b", "a/b/c", "mnt")
 _FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf", "a/b/c/file")
 _IMAGES = {"bare": ((), ()), "full": (_DIRECTORIES, _FILES)}

@@ -7,9 +7,13 @@ import sys
 import tarfile
 from pathlib import Path
 
+import pytest
+
 from tests.rootfs import make_busybox_root
 from tests.system.daemon import REPOSITORY, Daemon
 from tests.system.wire import ask
+
+pytestmark = pytest.mark.same_everywhere
 
 
 def test_load_list_inspect_tag_and_remove(creched: Daemon, tmp_path: Path) -> None:

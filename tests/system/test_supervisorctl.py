@@ -14,6 +14,8 @@ from tests.system.daemon import PATIENCE_S, Daemon
 from tests.system.terminal import Terminal
 from tests.system.wire import call, update
 
+pytestmark = pytest.mark.same_everywhere
+
 UNITS = """
 [container.db]
 image = "busybox"
