@@ -23,7 +23,7 @@ from supervisor.spec import ContainerSpec
 from supervisor.states import Record
 
 SCHEMA_VERSION = 1
-GATHER_S = 0.02  # from a change to its writing, with all others of that time
+GATHER_S = 0.002  # from a change to its writing, with all others of that time
 RETRY_S = 1.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS containers (
