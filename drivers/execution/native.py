@@ -82,7 +82,7 @@ class NativeExecution:
                     spawned = await self._spawn_unseen(command, pipes, group, terminal, held)
                 live = self._live[key] = Live(command, group, spawned)
                 held.callback(self._let_go, key, spawned)
-                if may_look(command) and command.namespaces.pid == "new":
+                if may_look(command) and not isinstance(command.namespaces.pid, int):
                     with contextlib.suppress(NotRunning):  # it has ended, and all beside it
                         namespace = pid_namespace_of(spawned.pidfd)
                         await held.enter_async_context(self._watchers.watching(key, namespace))
