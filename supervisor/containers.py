@@ -37,7 +37,7 @@ class Containers:
         self.reserve(name, container_id)
         try:
             yield
-        except BaseException:
+        except BaseException:  # cancelled too: the name is free again
             self.release(name)
             raise
 

@@ -93,7 +93,7 @@ class UserMaps:
         self.take_up(spec)
         try:
             yield spec
-        except BaseException:
+        except BaseException:  # cancelled too: the ids are free again
             self.give_back(spec.id)
             raise
 

@@ -106,7 +106,7 @@ def make(container: Container, top_layer: str | None, drivers: Drivers, store: S
         if not spec.rootfs:
             drivers.storage.create(spec.id, top_layer)
         store.save(spec, container.record)
-    except BaseException:
+    except BaseException:  # cancelled too: half a container is none
         _unmake_logged(container, drivers.storage, store)
         raise
 

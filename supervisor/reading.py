@@ -76,7 +76,7 @@ async def _open_drivers(container: Container, drivers: Drivers) -> list[LogDrive
     try:
         for config in spec.log:
             opened.append(await drivers.open_log(config.driver, context, config.options))
-    except BaseException:
+    except BaseException:  # cancelled too: those that are open are closed
         await _close(opened)
         raise
     return opened

@@ -31,7 +31,7 @@ async def freeze(version: int, directory: str) -> bool:
             else:
                 await _freeze_v1(directory)
             return True
-    except BaseException:
+    except BaseException:  # cancelled too: half frozen is worse than not
         thaw(version, directory)
         raise
     return False

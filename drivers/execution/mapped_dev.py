@@ -41,7 +41,7 @@ def make_mapped_dev(id_map: IdMap, devices: Iterable[Device]) -> int:
     except OSError as error:
         os.close(fd)
         raise from_os_error(error, "make devices") from error
-    except BaseException:
+    except BaseException:  # nobody else closes it
         os.close(fd)
         raise
     return fd

@@ -99,7 +99,7 @@ class Keeper:
                     with trio.move_on_after(END_S, shield=True):
                         await self._abandon(key, reply)
                     raise
-        except BaseException:
+        except BaseException:  # cancelled too: nobody waits for its end
             self._ends.pop(key, None)
             raise
         return _spawned(message, reply.fds)
@@ -130,7 +130,7 @@ class Keeper:
                 except Exhausted:
                     await self._abandon(key, reply)
                     raise
-        except BaseException:
+        except BaseException:  # cancelled too: nobody waits for its end
             self._ends.pop(key, None)
             raise
         return _spawned(message, reply.fds)

@@ -157,7 +157,7 @@ class Filter:
             raise OSError(errno.EINVAL, "seccomp_init")
         try:
             self._set_up(frozenset(architectures), bad_architecture)
-        except BaseException:
+        except BaseException:  # the library frees nothing by itself
             self.__exit__(None, None, None)
             raise
 

@@ -46,7 +46,7 @@ class RotatingFile:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(debris, dir_fd=self._directory)
             self._fd = self._open(self._name)
-        except BaseException:
+        except BaseException:  # nobody else closes it
             os.close(self._directory)
             raise
         self._size = os.fstat(self._fd).st_size

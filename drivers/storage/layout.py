@@ -88,7 +88,7 @@ class Layout:
         except OSError as error:
             shutil.rmtree(aside, ignore_errors=True)
             raise from_os_error(error, f"make layer {key}") from error
-        except BaseException:
+        except BaseException:  # cancelled too: half a layer is none
             shutil.rmtree(aside, ignore_errors=True)
             raise
 

@@ -133,7 +133,7 @@ class ImageStore:
                         await self._apply(key, parent, layer, diff_id)
                 parent = key
             return await self._keep(found.config)
-        except BaseException:
+        except BaseException:  # cancelled too: layers of no image would stay
             await release("layers that were loaded", partial(self._remove_layers, made[::-1]))
             raise
 
@@ -164,7 +164,7 @@ class ImageStore:
                     with archives.unpacked(file) as plain:
                         await self._apply(key, None, plain, diff_id)
                 image = await self._keep(new_config(diff_id, message, config))
-            except BaseException:
+            except BaseException:  # cancelled too: a layer of no image would stay
                 if made:
                     await release(f"layer {key}", partial(self._remove_layers, [key]))
                 raise

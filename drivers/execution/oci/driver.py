@@ -160,7 +160,7 @@ class OciExecution:
         """Let the command run; the terminal is nobody's if it does not."""
         try:
             await self._runtime.start(job.log, live.command.key, live.command.argv)
-        except BaseException:
+        except BaseException:  # cancelled too: nobody takes the terminal over
             if live.launched.terminal_fd is not None:
                 os.close(live.launched.terminal_fd)
             raise
