@@ -6,7 +6,7 @@ import os
 import resource
 from collections.abc import Iterable
 
-from drivers.errors import InvalidRequest
+from drivers.errors import InvalidRequest, Unsupported
 from drivers.execution.base import Command, Process
 from drivers.kernel.capabilities import NUMBER_OF
 
@@ -35,6 +35,15 @@ def check_command(command: Command) -> None:
     for limit in command.rlimits:
         if limit.name not in RLIMITS:
             raise InvalidRequest(f"invalid ulimit type: {limit.name}", field="Ulimits")
+
+
+def check_can_end(command: Command, *, has_groups: bool) -> None:
+    """Raise Unsupported for a container some of whose processes could outlive it."""
+    if command.namespaces.pid == "host" and not has_groups:
+        raise Unsupported(
+            "PID mode host: without a control group of its own, processes that the container "
+            "leaves could not be ended: delegate one to the daemon (see `crechectl doctor`)"
+        )
 
 
 def check_process(process: Process) -> None:

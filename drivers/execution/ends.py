@@ -1,11 +1,39 @@
-"""What a keeper's account of an end means."""
+"""How a process ends: seen to in any case, and what the keeper's account of it means."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import AsyncIterator, Callable
 
+import trio
+
+from drivers.errors import DriverError
 from drivers.execution.base import ExitStatus
-from drivers.keeper.client import Exit
+from drivers.execution.live import kill_process
+from drivers.keeper.client import Exit, Keeper, Spawned
+
+RELEASE_S = 20.0
+
+
+@contextlib.asynccontextmanager
+async def looked_after(
+    keeper: Keeper, key: str, spawned: Spawned, also_kill: Callable[[], None] = lambda: None
+) -> AsyncIterator[None]:
+    """A block that waits for a process at its end; one that fails kills and reaps the process.
+
+    `also_kill` ends what belongs to it. The pidfd stays open.
+    """
+    try:
+        yield
+    except BaseException:  # cancelled, or the keeper is lost
+        with trio.move_on_after(RELEASE_S, shield=True):
+            kill_process(spawned.pidfd)
+            also_kill()
+            await trio.lowlevel.wait_readable(spawned.pidfd)
+            with contextlib.suppress(DriverError):
+                await keeper.wait(key)
+        raise
 
 
 def exit_status(end: Exit, *, oom_killed: bool = False) -> ExitStatus:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import trio
 
 from drivers.errors import (
-    AlreadyExists,
     Conflict,
     InvalidRequest,
     LimitUnavailable,
@@ -22,25 +19,24 @@ from drivers.errors import (
     SpawnFailed,
 )
 from drivers.execution import cgroup
-from drivers.execution.base import Command, ExitStatus, IdMap, Info, Pipes, Process, Started
+from drivers.execution.base import Command, ExitStatus, IdMap, Pipes, Process, Started
 from drivers.execution.cgroup import ControlGroup, Hierarchy
-from drivers.execution.checks import check_key
-from drivers.execution.ends import exit_status
+from drivers.execution.checks import check_can_end
+from drivers.execution.ends import exit_status, looked_after
 from drivers.execution.id_map import give_streams, root_of, to_host
+from drivers.execution.live import Live, LiveContainers, as_started
 from drivers.execution.mapped_dev import lend_devices, make_mapped_dev
-from drivers.execution.native_exec import Live, run_in, see_through
-from drivers.execution.network_usage import network_usage
+from drivers.execution.native_exec import run_in
 from drivers.execution.plan import explain_ids, explain_limit, joined_namespaces, make_plan
-from drivers.execution.resources import Limits, Usage
 from drivers.execution.terminal import TTY_GID, Terminal, new_terminal
 from drivers.execution.watchers import Watchers, may_look, pid_namespace_of
-from drivers.keeper.client import Exit, Keeper, Spawned
+from drivers.keeper.client import Keeper, Spawned
 from drivers.keeper.plan import ContainerPlan, Words
 from drivers.keeper.protocol import MAX_FDS
 from drivers.kernel.user_namespace import in_user_namespace
 
 
-class NativeExecution:
+class NativeExecution(LiveContainers):
     """Made by the keeper. A start costs about twice the kernel's own work for it.
 
     Needs root, and Linux 5.14.
@@ -49,16 +45,9 @@ class NativeExecution:
     name = "native"
 
     def __init__(self, keeper: Keeper, hierarchy: Hierarchy, cgroup_parent: str) -> None:
+        super().__init__(hierarchy, cgroup_parent)
         self._keeper = keeper
-        self._hierarchy = hierarchy
-        self._parent = cgroup_parent
-        self._live: dict[str, Live | None] = {}  # None while it is being started
         self._watchers = Watchers()
-
-    @property
-    def cgroup_version(self) -> int:
-        """Which version of control groups its containers are in."""
-        return self._hierarchy.version
 
     async def run(
         self,
@@ -68,11 +57,7 @@ class NativeExecution:
         task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
     ) -> ExitStatus:
         key = command.key
-        if key in self._live:
-            raise AlreadyExists(f"container {key} is running")
-        check_key(key)
-        self._live[key] = None
-        try:
+        with self._running(key):
             async with AsyncExitStack() as held:
                 group = ControlGroup(
                     self._hierarchy, self._parent, key, command.limits, command.device_rules
@@ -80,16 +65,17 @@ class NativeExecution:
                 held.push_async_callback(_remove, group)
                 with _terminal_of(command) as terminal:
                     spawned = await self._spawn_unseen(command, pipes, group, terminal, held)
-                live = self._live[key] = Live(command, group, spawned)
+                self._live[key] = Live(command, group, spawned)
                 held.callback(self._let_go, key, spawned)
                 if may_look(command) and not isinstance(command.namespaces.pid, int):
                     with contextlib.suppress(NotRunning):  # it has ended, and all beside it
                         namespace = pid_namespace_of(spawned.pidfd)
                         await held.enter_async_context(self._watchers.watching(key, namespace))
-                end = await self._see_through(live, terminal, task_status)
+                async with looked_after(self._keeper, key, spawned, group.kill):
+                    master = None if terminal is None else terminal.master
+                    task_status.started(as_started(spawned, master))
+                    end = await self._keeper.wait(key)
                 return exit_status(end, oom_killed=group.oom_kills() > 0)
-        finally:
-            del self._live[key]
 
     def _let_go(self, key: str, spawned: Spawned) -> None:
         """The first process has been reaped: nobody may signal it any more."""
@@ -119,6 +105,7 @@ class NativeExecution:
         self, command: Command, pipes: Pipes, group: ControlGroup, terminal: Terminal | None
     ) -> Spawned:
         """Make its group, and execute the command in it."""
+        check_can_end(command, has_groups=bool(self._hierarchy.mounts))
         with ExitStack() as opened:
             prepare = partial(_prepare, command, pipes, group, terminal, opened)
             plan, words, fds = await trio.to_thread.run_sync(prepare)
@@ -133,17 +120,6 @@ class NativeExecution:
                     raise reason from error
                 raise
 
-    async def _see_through(
-        self, live: Live, terminal: Terminal | None, task_status: trio.TaskStatus[Started]
-    ) -> Exit:
-        started = Started(
-            pid=live.spawned.pid,
-            start_time_ticks=live.spawned.start_time_ticks,
-            terminal_fd=None if terminal is None else terminal.master,
-        )
-        key, spawned = live.command.key, live.spawned
-        return await see_through(key, spawned, self._keeper, task_status, started, live.kill)
-
     async def exec(
         self,
         process: Process,
@@ -157,51 +133,6 @@ class NativeExecution:
         end = await run_in(live, process, pipes, self._keeper, self._watchers, task_status)
         return exit_status(end)
 
-    async def kill(self, key: str, signum: signal.Signals | int) -> None:
-        pidfd = self._of(key).spawned.pidfd
-        try:
-            signal.pidfd_send_signal(pidfd, signum)
-        except ProcessLookupError as error:
-            raise NotRunning(f"container {key} is not running") from error
-        except OSError as error:
-            raise InvalidRequest(f"invalid signal: {signum}") from error
-
-    async def pause(self, key: str) -> None:
-        live = self._of(key)
-        await live.group.freeze()
-        live.is_paused = True
-
-    async def unpause(self, key: str) -> None:
-        live = self._of(key)
-        live.group.thaw()
-        live.is_paused = False
-
-    async def terminate(self, key: str) -> None:
-        self._of(key).kill()
-
-    async def pids(self, key: str) -> list[int]:
-        return self._of(key).group.pids()
-
-    async def info(self, key: str) -> Info:
-        live = self._of(key)
-        return Info(
-            pid=live.spawned.pid,
-            start_time_ticks=live.spawned.start_time_ticks,
-            cgroup=live.group.path,
-        )
-
-    async def stats(self, key: str) -> Usage:
-        live = self._of(key)
-        is_own = live.command.namespaces.network != "host"
-        networks = network_usage(live.spawned.pid, live.spawned.pidfd) if is_own else ()
-        return replace(live.group.usage(), networks=networks)
-
-    async def update(self, key: str, limits: Limits) -> None:
-        self._of(key).group.update(limits)
-
-    async def watch_oom(self, key: str, tell: Callable[[], None]) -> None:
-        await self._of(key).group.watch_oom(tell)
-
     async def clean(self, key: str) -> None:
         if key not in self._live:
             await ControlGroup(self._hierarchy, self._parent, key).remove()
@@ -209,16 +140,6 @@ class NativeExecution:
     async def leftovers(self) -> list[str]:
         there = await trio.to_thread.run_sync(cgroup.leftovers, self._hierarchy, self._parent)
         return [key for key in there if key not in self._live]
-
-    async def close(self) -> None:
-        """Remove what the driver made for all containers together."""
-        cgroup.remove_parent(self._hierarchy, self._parent)
-
-    def _of(self, key: str) -> Live:
-        live = self._live.get(key)
-        if live is None:
-            raise NotRunning(f"container {key} is not running")
-        return live
 
 
 def _terminal_of(command: Command) -> contextlib.AbstractContextManager[Terminal | None]:

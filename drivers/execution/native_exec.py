@@ -6,17 +6,16 @@ import contextlib
 import itertools
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from functools import partial
 
 import trio
 
-from drivers.errors import DriverError, NotRunning
-from drivers.execution.base import Command, Pipes, Process, Started
-from drivers.execution.cgroup import ControlGroup
+from drivers.errors import NotRunning
+from drivers.execution.base import Pipes, Process, Started
+from drivers.execution.ends import looked_after
 from drivers.execution.id_map import give_streams
+from drivers.execution.live import Live, as_started
 from drivers.execution.plan import make_joining_plan
 from drivers.execution.terminal import Terminal, terminal_below
 from drivers.execution.watchers import Watchers, pid_namespace_of
@@ -26,26 +25,6 @@ RELEASE_S = 20.0
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _numbers = itertools.count(1)
-
-
-@dataclass(slots=True)
-class Live:
-    """What is known of a container between its start and its end."""
-
-    command: Command
-    group: ControlGroup
-    spawned: Spawned
-    is_paused: bool = False
-
-    def kill(self) -> None:
-        """Send SIGKILL to every process, first of all the one that takes the others along."""
-        _kill(self.spawned.pidfd)
-        self.group.kill()
-
-
-def _kill(pidfd: int) -> None:
-    with contextlib.suppress(ProcessLookupError):  # it has ended
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
 async def run_in(
@@ -71,12 +50,9 @@ async def run_in(
             is_watched = watchers.are_in(namespace, but=key)
             spawned = await _spawn(key, live, process, root_fd, ends, keeper, is_watched)
         held.callback(os.close, spawned.pidfd)
-        master = None if terminal is None else terminal.master
-        started = Started(
-            pid=spawned.pid, start_time_ticks=spawned.start_time_ticks, terminal_fd=master
-        )
-        kill = partial(_kill, spawned.pidfd)
-        return await see_through(key, spawned, keeper, task_status, started, kill)
+        async with looked_after(keeper, key, spawned):
+            task_status.started(as_started(spawned, None if terminal is None else terminal.master))
+            return await keeper.wait(key)
 
 
 def _ends_of(terminal: Terminal) -> Pipes:
@@ -134,24 +110,3 @@ async def _spawn(
     finally:
         for fd in groups:
             os.close(fd)
-
-
-async def see_through(
-    key: str,
-    spawned: Spawned,
-    keeper: Keeper,
-    task_status: trio.TaskStatus[Started],
-    started: Started,
-    kill: Callable[[], None],
-) -> Exit:
-    """From the start of a process to its end; one that is not wanted any more is killed."""
-    try:
-        task_status.started(started)
-        return await keeper.wait(key)
-    except BaseException:  # cancelled, or the keeper is lost
-        with trio.move_on_after(RELEASE_S, shield=True):
-            kill()
-            await trio.lowlevel.wait_readable(spawned.pidfd)
-            with contextlib.suppress(DriverError):
-                await keeper.wait(key)
-        raise

@@ -62,6 +62,7 @@ def make_plan(command: Command, pipes: Pipes, group: ControlGroup) -> tuple[Cont
         new_namespaces=new_namespaces(ns) | (CLONE.NEWUSER if id_map and not joins_user else 0),
         tty_gid=tty_gid(id_map),
         bare_dev=id_map is None and in_user_namespace(),
+        lent_proc=ns.pid == "host" and in_user_namespace(),
         lent_sys=lends_sys,
         new_cgroup_namespace=ns.cgroup == "new",
         joined_namespaces=[int(flag) for flag, _ in joined_namespaces(ns)],

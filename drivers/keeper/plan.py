@@ -85,7 +85,8 @@ class ContainerPlan(ProcessPlan):
 
     new_namespaces: int  # CLONE_NEW* flags
     bare_dev: bool  # there are no devices in it
-    lent_sys: bool  # /sys is a copy of the keeper's
+    lent_proc: bool  # /proc is a copy of the keeper's
+    lent_sys: bool  # and so is /sys
     tty_gid: int | None  # whom terminals belong to, if the namespace knows such a group
     new_cgroup_namespace: bool
     joined_namespaces: list[int]  # CLONE_NEW* flags, one each

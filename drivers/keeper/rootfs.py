@@ -31,22 +31,24 @@ class NewFileSystems:
 def new_file_systems(program: Program, plan: ContainerPlan) -> NewFileSystems:
     """/proc and /sys, while the keeper's are seen: in a user namespace it takes that to mount them.
 
+    A new one shows a pid or network namespace, and is for who owns that; others get a copy of ours.
     Source: fsmount(2), mount_too_revealing in the kernel's fs/namespace.c.
     """
     program.step("mount proc")
-    proc = steps.file_system(program, "proc", steps.NO_FILES)
+    proc = _new_or_lent(program, "proc", "/proc", plan.lent_proc, steps.NO_FILES)
     program.step("mount sysfs")
-    return NewFileSystems(proc, _new_sys(program, plan))
+    sys = _new_or_lent(program, "sysfs", "/sys", plan.lent_sys, _sys_attributes(plan))
+    return NewFileSystems(proc, sys)
 
 
-def _new_sys(program: Program, plan: ContainerPlan) -> Result:
-    """A new one shows the network namespace, and is for who owns that; else a copy of ours."""
-    attributes = _sys_attributes(plan)
-    if not plan.lent_sys:
-        return steps.file_system(program, "sysfs", attributes)
-    sys = steps.clone_mount(program, AT_FDCWD, "/sys", recursive=True)
-    steps.set_attributes(program, sys, set_=attributes, propagation=m.MS.PRIVATE, recursive=True)
-    return sys
+def _new_or_lent(
+    program: Program, fstype: str, place: str, is_lent: bool, attributes: m.ATTR
+) -> Result:
+    if not is_lent:
+        return steps.file_system(program, fstype, attributes)
+    lent = steps.clone_mount(program, AT_FDCWD, place, recursive=True)
+    steps.set_attributes(program, lent, set_=attributes, propagation=m.MS.PRIVATE, recursive=True)
+    return lent
 
 
 def _sys_attributes(plan: ContainerPlan) -> m.ATTR:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.system.rootless import RootlessDaemon
+from tests.system.rootless import UID, RootlessDaemon
 from tests.system.test_rootless import creched, creched_with_group
 
 __all__ = ["creched", "creched_with_group"]
@@ -67,6 +68,30 @@ def test_nor_one_that_is_the_users_own(creched_with_group: RootlessDaemon) -> No
     made_in_image = {f"made /tmp/{name}/creche-attack" for name in ("cgroup", "cgroup2")}
     assert set(done.stdout.splitlines()) - made_in_image == {"tried"}
     assert _groups() == set()
+
+
+def test_nor_does_it_more_to_the_hosts_processes_than_its_user_could(
+    creched_with_group: RootlessDaemon,
+) -> None:
+    """ATTACKS 11: among them, and with nothing of /proc covered or protected."""
+    creched, host = creched_with_group, os.getpid()
+    users = subprocess.Popen(
+        ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "sleep", "1000000"]
+    )
+    script = (
+        f"for pid in {host} {users.pid}; do cat /proc/$pid/environ; ls /proc/$pid/root/; done;"
+        f"kill -9 {host}; for file in sysrq-trigger sys/kernel/core_pattern sys/vm/drop_caches; do"
+        " echo x >/proc/$file; done; grep -s . /proc/kcore; echo tried"
+    )
+    try:
+        options = [*_ALL, "--pid", "host", "--security-opt", "systempaths=unconfined"]
+        done = creched.docker("run", "--rm", *options, "busybox", "sh", "-c", script)
+        assert users.poll() is None
+    finally:
+        users.kill()
+        users.wait()
+    assert done.stdout == "tried\n"
+    assert len(done.stderr.splitlines()) >= 8
 
 
 def test_its_root_cannot_become_the_hosts(creched: RootlessDaemon) -> None:

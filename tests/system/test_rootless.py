@@ -275,6 +275,8 @@ def test_a_runtimes_container_may_share_the_hosts_network(creched: RootlessDaemo
         ([*_RUNC, "-m", "64m"], "memory cannot be limited here"),
         (["-m", "64m"], "memory cannot be limited here"),
         (["--pids-limit", "10"], "number of processes cannot be limited here"),
+        (["--pid", "host"], "PID mode host: without a control group of its own"),
+        ([*_RUNC, "--pid", "host"], "PID mode host: without a control group of its own"),
         (["--device", "/dev/loop-control"], "a rootless daemon lends only what its user may open"),
         (["--device", "/dev/zero:/dev/x:r"], "a rootless daemon cannot keep it to r"),
         (["--security-opt", "userns=auto"], "userns mode auto: a rootless daemon cannot show"),
@@ -345,6 +347,27 @@ def test_a_delegated_group_holds_a_runtimes_containers(
     else:  # beside v1 runc takes that, which is nobody's but root's
         assert "permission denied" in done.stderr
     creched.docker("rm", "-f", name, check=True)
+
+
+@pytest.mark.parametrize("runtime", ["native", "runc"])
+def test_the_hosts_processes_can_be_shared_where_a_group_ends_what_is_left(
+    creched_with_group: RootlessDaemon, runtime: str
+) -> None:
+    creched = creched_with_group
+    script = (
+        f"cat /proc/{os.getpid()}/comm; readlink /proc/self/ns/pid; sleep 100000 & echo $!;"
+        "echo x >/proc/sys/kernel/hostname || echo protected"
+    )
+    options = ["--runtime", runtime, "--pid", "host", "busybox", "sh", "-c", script]
+    done = creched.docker("run", "--rm", *options)
+    if runtime == "runc" and v2_mount() != Path("/sys/fs/cgroup"):
+        assert "permission denied" in done.stderr  # as above
+        return
+    comm, namespace, left, protected = done.stdout.splitlines()
+    assert comm == Path("/proc/self/comm").read_text().strip()
+    assert namespace == os.readlink("/proc/self/ns/pid")
+    assert not Path(f"/proc/{left}").exists()
+    assert protected == "protected"
 
 
 def test_a_user_without_ids_is_told_what_would_help(creched: RootlessDaemon) -> None:

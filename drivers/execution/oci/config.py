@@ -40,7 +40,8 @@ class Place:
     namespace_paths: Mapping[str, str] = field(default_factory=dict)  # of those that are joined
     seccomp: Mapping[str, Any] | None = None  # the specification's `linux.seccomp`
     swap: bool = True  # this host can limit it
-    lends_sys: bool = False  # /sys is a copy of the host's, for who may not mount one
+    lends_proc: bool = False  # /proc is a copy of the host's, for who may not mount one
+    lends_sys: bool = False  # the same for /sys
     last_capability: int = 63
 
 
@@ -100,10 +101,9 @@ def _kernel_mounts(command: Command, place: Place) -> list[dict[str, Any]]:
         groups = _mount("/sys/fs/cgroup", "tmpfs", [*_NO_FILES, "mode=755", "size=64k", "ro"])
     sys = _mount("/sys", "sysfs", [*_NO_FILES, access])
     if place.lends_sys:
-        options = ["rbind", "rprivate", *_NO_FILES, "ro", "rro"]
-        sys = {"destination": "/sys", "type": "none", "source": "/sys", "options": options}
+        sys = _lent("/sys", "ro", "rro")
     return [
-        _mount("/proc", "proc", _NO_FILES),
+        _lent("/proc") if place.lends_proc else _mount("/proc", "proc", _NO_FILES),
         _mount("/dev", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
         _mount(
             "/dev/pts",
@@ -115,6 +115,12 @@ def _kernel_mounts(command: Command, place: Place) -> list[dict[str, Any]]:
         sys,
         groups,
     ]
+
+
+def _lent(path: str, *options: str) -> dict[str, Any]:
+    """A copy of the host's."""
+    all_options = ["rbind", "rprivate", *_NO_FILES, *options]
+    return {"destination": path, "type": "none", "source": path, "options": all_options}
 
 
 def _mount(destination: str, fstype: str, options: list[str]) -> dict[str, Any]:

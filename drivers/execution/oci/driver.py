@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
-import signal
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,29 +13,27 @@ from typing import Any
 import trio
 
 from drivers.errors import (
-    AlreadyExists,
     Conflict,
-    DriverError,
     InvalidRequest,
     NotRunning,
 )
 from drivers.execution import cgroup
-from drivers.execution.base import Command, ExitStatus, Info, Pipes, Process, Started
+from drivers.execution.base import Command, ExitStatus, Pipes, Process, Started
 from drivers.execution.cgroup import ControlGroup, Hierarchy
-from drivers.execution.checks import check_command, check_key, check_process
-from drivers.execution.ends import exit_status
+from drivers.execution.checks import check_can_end, check_command, check_key, check_process
+from drivers.execution.ends import exit_status, looked_after
+from drivers.execution.live import Live, LiveContainers, as_started, has_ended
 from drivers.execution.mapped_dev import lend_devices
-from drivers.execution.network_usage import network_usage
 from drivers.execution.oci.bundle import Bundle, Job, make_directory
 from drivers.execution.oci.config import Place, make_config
 from drivers.execution.oci.groups import can_limit_swap, every_mount, path_for_runtime
-from drivers.execution.oci.launch import Call, Launched, launch, looked_after
-from drivers.execution.oci.namespaces import has_ended, open_namespaces
+from drivers.execution.oci.launch import Call, Launched, launch
+from drivers.execution.oci.namespaces import open_namespaces
 from drivers.execution.oci.process import further_process
 from drivers.execution.oci.root import check_mount_points
 from drivers.execution.oci.runtime import Runtime, find_runtime
 from drivers.execution.oci.seccomp import linux_seccomp
-from drivers.execution.resources import Limits, Usage
+from drivers.execution.resources import Limits
 from drivers.execution.seccomp import rules_of
 from drivers.execution.user import look_up
 from drivers.keeper.client import Keeper
@@ -55,26 +50,7 @@ DELETE_S = 20.0
 ResolveSeccomp = Callable[[Command], Mapping[str, Any] | None]
 
 
-@dataclass(slots=True)
-class _Live:
-    """What is known of a container between its start and its end."""
-
-    command: Command  # its descriptors are closed
-    bundle: Bundle
-    group: ControlGroup
-    launched: Launched
-    paused: bool = False
-
-    @property
-    def pid(self) -> int:
-        return self.launched.spawned.pid
-
-    @property
-    def pidfd(self) -> int:
-        return self.launched.pidfd
-
-
-class OciExecution:
+class OciExecution(LiveContainers):
     """Has a runtime make each container; its processes are the keeper's children all the same.
 
     A start costs what the runtime costs, some 60 ms with runc. The runtime sees the container's
@@ -91,15 +67,13 @@ class OciExecution:
         bundles: Path,
         resolve_seccomp: ResolveSeccomp | None = None,
     ) -> None:
+        super().__init__(every_mount(hierarchy), cgroup_parent)
         self.name = runtime.name
         self._keeper = keeper
         self._runtime = runtime
-        self._hierarchy = every_mount(hierarchy)
-        self._parent = cgroup_parent
         self._bundles = bundles
         self._resolve_seccomp = resolve_seccomp
         self._last_capability = last_capability()
-        self._live: dict[str, _Live | None] = {}  # None while it is being started
         self._numbers = itertools.count(1)
 
     async def run(
@@ -110,27 +84,24 @@ class OciExecution:
         task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
     ) -> ExitStatus:
         key = command.key
-        if key in self._live:
-            raise AlreadyExists(f"container {key} is running")
-        check_key(key)
-        self._live[key] = None
-        with ExitStack() as known:  # the pidfd is closed at the very end: `kill` uses it until then
-            known.callback(self._live.pop, key)
+        with self._running(key), ExitStack() as known:
+            # the pidfd is closed at the very end: `kill` uses it until then
             async with AsyncExitStack() as held:
-                live, job = await self._create(command, pipes, held)
-                known.callback(os.close, live.pidfd)
-                async with looked_after(self._keeper, key, live.launched.spawned, live.group.kill):
-                    await self._start(live, job)
-                    self._live[key] = live
-                    task_status.started(_started(live.launched))
+                launched, group, job = await self._create(command, pipes, held)
+                spawned = launched.spawned
+                known.callback(os.close, spawned.pidfd)
+                async with looked_after(self._keeper, key, spawned, group.kill):
+                    await self._start(launched, job, command)
+                    self._live[key] = Live(command, group, spawned)
+                    task_status.started(as_started(spawned, launched.terminal_fd))
                     end = await self._keeper.wait(key)
-                return exit_status(end, oom_killed=live.group.oom_kills() > 0)
+                return exit_status(end, oom_killed=group.oom_kills() > 0)
 
     async def _create(
         self, command: Command, pipes: Pipes, held: AsyncExitStack
-    ) -> tuple[_Live, Job]:
+    ) -> tuple[Launched, ControlGroup, Job]:
         """The container, its process waiting for its start; `held` removes it."""
-        bundle = Bundle(self._bundles / command.key)
+        bundle = self._bundle(command.key)
         with ExitStack() as opened:
             if in_user_namespace():
                 lend = partial(lend_devices, standard=False)
@@ -153,16 +124,15 @@ class OciExecution:
                 mounts=tuple(zip(fds, map(str, points), strict=True)),
             )
             launched = await launch(self._keeper, self._runtime, call)
-        group = self._group(command.key, command.limits)
-        return _Live(command, bundle, group, launched), job
+        return launched, self._group(command.key, command.limits), job
 
-    async def _start(self, live: _Live, job: Job) -> None:
+    async def _start(self, launched: Launched, job: Job, command: Command) -> None:
         """Let the command run; the terminal is nobody's if it does not."""
         try:
-            await self._runtime.start(job.log, live.command.key, live.command.argv)
+            await self._runtime.start(job.log, command.key, command.argv)
         except BaseException:  # cancelled too: nobody takes the terminal over
-            if live.launched.terminal_fd is not None:
-                os.close(live.launched.terminal_fd)
+            if launched.terminal_fd is not None:
+                os.close(launched.terminal_fd)
             raise
 
     def _configure(self, command: Command, bundle: Bundle, opened: ExitStack) -> dict[str, Any]:
@@ -171,6 +141,7 @@ class OciExecution:
         Raises InvalidRequest, NotRunning, SpawnFailed.
         """
         check_command(command)
+        check_can_end(command, has_groups=bool(self._hierarchy.mounts))
         if len(command.mounts) + len(("root", "stdin", "stdout", "stderr")) > MAX_FDS:
             raise InvalidRequest(f"too many mounts: {len(command.mounts)}")
         check_mount_points(command.root_fd)
@@ -185,6 +156,7 @@ class OciExecution:
             namespace_paths=open_namespaces(command.namespaces, opened),
             seccomp=resolve(command) if resolve is not None else None,
             swap=can_limit_swap(self._hierarchy),
+            lends_proc=command.namespaces.pid == "host" and in_user_namespace(),
             lends_sys=command.namespaces.network == "host" and in_user_namespace(),
             last_capability=self._last_capability,
         )
@@ -199,7 +171,7 @@ class OciExecution:
     ) -> ExitStatus:
         live = self._of(process.key)
         check_process(process)
-        if live.paused:
+        if live.is_paused:
             raise Conflict(f"container {process.key} is paused: unpause it first")
         name = f"exec-{next(self._numbers)}"
         async with AsyncExitStack() as held:
@@ -207,20 +179,22 @@ class OciExecution:
             held.push_async_callback(_remove_job, job)
             key = f"{process.key}/{name}"
             launched = await self._launch_exec(live, process, pipes, job, key)
-            held.callback(os.close, launched.pidfd)
-            async with looked_after(self._keeper, key, launched.spawned, lambda: None):
-                task_status.started(_started(launched))
+            spawned = launched.spawned
+            held.callback(os.close, spawned.pidfd)
+            async with looked_after(self._keeper, key, spawned):
+                task_status.started(as_started(spawned, launched.terminal_fd))
                 end = await self._keeper.wait(key)
             return exit_status(end)
 
-    def _describe(self, live: _Live, process: Process, name: str) -> Job:
+    def _describe(self, live: Live, process: Process, name: str) -> Job:
         """A job with the description of one more process; blocking."""
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
         try:
-            root = os.open(f"/proc/{live.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            root = os.open(f"/proc/{live.spawned.pid}/root", flags)
         except OSError as error:
             raise NotRunning(f"container {process.key} is not running") from error
         try:
-            if has_ended(live.pidfd):  # then the number may have been another's
+            if has_ended(live.spawned.pidfd):  # then the number may have been another's
                 raise NotRunning(f"container {process.key} is not running")
             identity = look_up(root, process.user, process.group_add)
         finally:
@@ -228,12 +202,12 @@ class OciExecution:
         described = further_process(
             process, live.command, identity, last_capability=self._last_capability
         )
-        job = live.bundle.job(name)
+        job = self._bundle(process.key).job(name)
         job.write_process(described)
         return job
 
     async def _launch_exec(
-        self, live: _Live, process: Process, pipes: Pipes, job: Job, key: str
+        self, live: Live, process: Process, pipes: Pipes, job: Job, key: str
     ) -> Launched:
         terminal = process.terminal is not None
         call = Call(
@@ -241,60 +215,13 @@ class OciExecution:
             verb="exec",
             arguments=self._runtime.exec(job, process.key, terminal=terminal),
             argv=process.argv,
-            bundle=live.bundle,
+            bundle=self._bundle(process.key),
             job=job,
             pipes=pipes,
             terminal=terminal,
         )
-        with self._alive(process.key, live):
+        with self._alive(live):
             return await launch(self._keeper, self._runtime, call)
-
-    async def kill(self, key: str, signum: signal.Signals | int) -> None:
-        try:
-            signal.pidfd_send_signal(self._of(key).pidfd, signum)
-        except ProcessLookupError as error:
-            raise NotRunning(f"container {key} is not running") from error
-        except OSError as error:
-            raise InvalidRequest(f"invalid signal: {signum}") from error
-
-    async def pause(self, key: str) -> None:
-        live = self._of(key)
-        with self._alive(key, live):
-            await live.group.freeze()
-        live.paused = True
-
-    async def unpause(self, key: str) -> None:
-        live = self._of(key)
-        live.group.thaw()
-        live.paused = False
-
-    async def terminate(self, key: str) -> None:
-        live = self._of(key)
-        with suppress(ProcessLookupError):  # it has ended
-            signal.pidfd_send_signal(live.pidfd, signal.SIGKILL)
-        live.group.kill()
-
-    async def pids(self, key: str) -> list[int]:
-        return self._of(key).group.pids()
-
-    async def info(self, key: str) -> Info:
-        live = self._of(key)
-        ticks = live.launched.spawned.start_time_ticks
-        return Info(pid=live.pid, start_time_ticks=ticks, cgroup=live.group.path)
-
-    async def stats(self, key: str) -> Usage:
-        live = self._of(key)
-        own_network = live.command.namespaces.network != "host"
-        networks = network_usage(live.pid, live.pidfd) if own_network else ()
-        return dataclasses.replace(live.group.usage(), networks=networks)
-
-    async def watch_oom(self, key: str, tell: Callable[[], None]) -> None:
-        await self._of(key).group.watch_oom(tell)
-
-    async def update(self, key: str, limits: Limits) -> None:
-        live = self._of(key)
-        # not by the runtime: what it could not set would not be taken back
-        live.group.update(limits)
 
     async def clean(self, key: str) -> None:
         check_key(key)
@@ -308,10 +235,6 @@ class OciExecution:
         there = await trio.to_thread.run_sync(look)
         return sorted(there - self._live.keys())
 
-    async def close(self) -> None:
-        """Remove what the driver made for all containers together."""
-        cgroup.remove_parent(self._hierarchy, self._parent)
-
     async def _remove(self, key: str) -> None:
         """Remove all of a container: processes, the runtime's state, control group, bundle."""
         group = self._group(key)
@@ -320,27 +243,14 @@ class OciExecution:
             with trio.move_on_after(DELETE_S):
                 await self._runtime.delete(key)
             await group.remove()
-            await in_thread_or_here(Bundle(self._bundles / key).remove)
+            await in_thread_or_here(self._bundle(key).remove)
 
-    @contextmanager
-    def _alive(self, key: str, live: _Live) -> Iterator[None]:
-        """A failure in the block is NotRunning if the container has ended meanwhile."""
-        try:
-            yield
-        except DriverError as error:
-            if self._live.get(key) is not live or has_ended(live.pidfd):
-                raise NotRunning(f"container {key} is not running") from error
-            raise
+    def _bundle(self, key: str) -> Bundle:
+        return Bundle(self._bundles / key)
 
     def _group(self, key: str, limits: Limits | None = None) -> ControlGroup:
         """The group as the runtime makes it: in every mount, whatever the limits need."""
         return ControlGroup(self._hierarchy, self._parent, key, limits, in_every_mount=True)
-
-    def _of(self, key: str) -> _Live:
-        live = self._live.get(key)
-        if live is None:
-            raise NotRunning(f"container {key} is not running")
-        return live
 
 
 def _fill(bundle: Bundle, command: Command, config: dict[str, Any]) -> Job:
@@ -348,14 +258,6 @@ def _fill(bundle: Bundle, command: Command, config: dict[str, Any]) -> Job:
     bundle.make(command.mounts)
     bundle.write_config(config)
     return bundle.job("create")
-
-
-def _started(launched: Launched) -> Started:
-    return Started(
-        pid=launched.spawned.pid,
-        start_time_ticks=launched.spawned.start_time_ticks,
-        terminal_fd=launched.terminal_fd,
-    )
 
 
 async def _remove_job(job: Job) -> None:

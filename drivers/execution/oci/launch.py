@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import trio
 
 from drivers.errors import DriverError, SpawnFailed
 from drivers.execution.base import Pipes
+from drivers.execution.ends import looked_after
 from drivers.execution.oci.bundle import Bundle, Console, Job
 from drivers.execution.oci.runtime import ENVIRONMENT, Runtime
 from drivers.keeper.client import Keeper, Spawned
 from drivers.keeper.plan import HostPlan, Words
 
 LAUNCH_S = 60.0  # a runtime that takes longer hangs
-RELEASE_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,10 +41,6 @@ class Launched:
     spawned: Spawned
     terminal_fd: int | None
 
-    @property
-    def pidfd(self) -> int:
-        return self.spawned.pidfd
-
 
 async def launch(keeper: Keeper, runtime: Runtime, call: Call) -> Launched:
     """Have the runtime make a process, which is then the keeper's child.
@@ -65,7 +59,7 @@ async def launch(keeper: Keeper, runtime: Runtime, call: Call) -> Launched:
             return Launched(spawned, console.receive())
         except DriverError:
             opened.callback(os.close, spawned.pidfd)
-            async with looked_after(keeper, call.key, spawned, lambda: None):
+            async with looked_after(keeper, call.key, spawned):
                 raise
     raise DriverError(f"{runtime.name} {call.verb} did not end within {LAUNCH_S:g} s")
 
@@ -85,7 +79,7 @@ async def _run_to_end(keeper: Keeper, runtime: Runtime, call: Call, opened: Exit
     except SpawnFailed as error:  # the runtime's own, not that of the container's command
         raise SpawnFailed(f"{runtime.name} {call.verb}", error.errno, str(error)) from error
     opened.callback(os.close, spawned.pidfd)
-    async with looked_after(keeper, name, spawned, lambda: None):
+    async with looked_after(keeper, name, spawned):
         end = await keeper.wait(name)
     if end.status:
         raise await trio.to_thread.run_sync(runtime.failure, call.job.log, call.verb, call.argv)
@@ -98,24 +92,3 @@ def _streams(call: Call, opened: ExitStack) -> list[int]:
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     opened.callback(os.close, null)
     return [null] * 3
-
-
-@asynccontextmanager
-async def looked_after(
-    keeper: Keeper, key: str, spawned: Spawned, also_kill: Callable[[], None]
-) -> AsyncIterator[None]:
-    """A block that waits for a process at its end; one that fails kills and reaps the process.
-
-    `also_kill` ends what belongs to it. The pidfd stays open.
-    """
-    try:
-        yield
-    except BaseException:  # cancelled, or the keeper is lost
-        with trio.move_on_after(RELEASE_S, shield=True):
-            with suppress(ProcessLookupError):  # it has ended
-                signal.pidfd_send_signal(spawned.pidfd, signal.SIGKILL)
-            also_kill()
-            await trio.lowlevel.wait_readable(spawned.pidfd)
-            with suppress(DriverError):
-                await keeper.wait(key)
-        raise

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import select
 from contextlib import ExitStack
 from pathlib import Path
 
 from drivers.errors import NotRunning
 from drivers.execution.base import Namespaces
+from drivers.execution.live import has_ended
 
 # Our names, and those in /proc/PID/ns.
 _IN_PROC = {"pid": "pid", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup", "network": "net",
@@ -47,10 +47,3 @@ def _open_of_process(pidfd: int, pid: int, name: str, held: ExitStack) -> int:
     if has_ended(pidfd):  # then the number may have been another's
         raise NotRunning("the process whose namespace is to be joined has ended")
     return fd
-
-
-def has_ended(pidfd: int) -> bool:
-    """Whether the process has ended; a pidfd is readable then. Source: pidfd_open(2)."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
