@@ -268,8 +268,9 @@ async def _try_execution(name: str, directory: Path) -> None:
                 directory=directory / "run",
             )
             command = Command(key="doctor", root_fd=root_fd, argv=(_MISSING_COMMAND,), env=())
+            pipes = Pipes(stdin=null, stdout=null, stderr=null)
             try:
-                await driver.run(command, Pipes(stdin=null, stdout=null, stderr=null))
+                await driver.run(command.key, lambda: command, pipes)
             except CommandNotFound:
                 return
             finally:

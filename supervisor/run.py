@@ -12,20 +12,19 @@ from pathlib import Path
 import trio
 
 from drivers.errors import InvalidRequest
-from drivers.execution.base import Device, ExecutionDriver, ExitStatus, Started
+from drivers.execution.base import Command, ExecutionDriver, ExitStatus, Started
 from drivers.execution.id_map import open_user_namespace
-from drivers.execution.resources import DeviceRule
 from drivers.log.base import LogContext, LogDriver
 from drivers.network.base import NetworkDriver
 from drivers.storage.base import StorageDriver
 from supervisor.command import build_command, open_mounts, open_rootfs
 from supervisor.devices import devices_of
-from supervisor.hold import hold_in
-from supervisor.joining import FindNeighbour, Joined, join
+from supervisor.hold import hold_in, release
+from supervisor.joining import FindNeighbour, join
 from supervisor.logs.container_logs import ContainerLogs
 from supervisor.output import Output
 from supervisor.pipes import ChildEnds, HandOver, no_pipes, open_pipes
-from supervisor.spec import ContainerSpec, Isolation
+from supervisor.spec import ContainerSpec
 from supervisor.stdin import Stdin
 from supervisor.terminal import Terminal
 from supervisor.userns import changes_ids, to_driver
@@ -77,33 +76,34 @@ async def run_once(
     """
     execution, network = drivers.execution_of(spec), drivers.network_of(spec)
     async with AsyncExitStack() as held:
-        userns_fd = await _user_namespace(spec, held)
-        get, put = _root_of(spec, drivers.storage, userns_fd)
-        root_fd = await hold_in(held, f"root of {spec.name}", get, put)
+        root = _Root(spec, drivers.storage)
+        held.push_async_callback(release, f"root of {spec.name}", root.put)
         # kept no longer than the start takes: the container has them
         until_start = held.enter_context(ExitStack())
-        until_start.callback(os.close, root_fd)
         endpoint = await hold_in(
             held,
             f"network of {spec.name}",
             partial(network.attach, spec.id),
             lambda _: network.detach(spec.id),
         )
-        joined = await _join(spec, neighbour, until_start)
-        mounts = open_mounts(spec, directory, until_start, userns_fd)
-        devices, rules = await _devices(spec.isolation)
-        command = build_command(
-            spec,
-            root_fd=root_fd,
-            mounts=mounts,
-            endpoint=endpoint,
-            window=terminal.size,
-            joined=joined,
-            devices=devices,
-            device_rules=rules,
-        )
+
+        def describe() -> Command:
+            """In a thread of the driver's: files of the host may be on a disk that is slow."""
+            userns_fd = _user_namespace(spec, until_start)
+            devices, rules = devices_of(spec.isolation)
+            return build_command(
+                spec,
+                root_fd=root.get(userns_fd, until_start),
+                joined=join(spec.isolation, neighbour, until_start, spec.user_map),
+                mounts=open_mounts(spec, directory, until_start, userns_fd),
+                endpoint=endpoint,
+                window=terminal.size,
+                devices=devices,
+                device_rules=rules,
+            )
+
         held.callback(terminal.close)
-        process = partial(execution.run, command)
+        process = partial(execution.run, spec.id, describe)
         return await _with_streams(spec, process, logs, stdin, terminal, until_start, task_status)
 
 
@@ -138,50 +138,42 @@ async def _with_streams(
     return status
 
 
-async def _user_namespace(spec: ContainerSpec, held: AsyncExitStack) -> int | None:
-    """What shows files through the container's ids, if those are others than on the host."""
+class _Root:
+    """The root file system of one run."""
+
+    def __init__(self, spec: ContainerSpec, storage: StorageDriver) -> None:
+        self._spec = spec
+        self._storage = storage
+        self._is_got = False
+
+    def get(self, userns_fd: int | None, held: ExitStack) -> int:
+        """Its detached mount, which `held` closes; blocks."""
+        spec = self._spec
+        if spec.rootfs:
+            fd = open_rootfs(spec.rootfs, userns_fd)
+        else:
+            fd = self._storage.get(spec.id, userns_fd)
+            self._is_got = True
+        held.callback(os.close, fd)
+        return fd
+
+    async def put(self) -> None:
+        """Tell the storage driver, if it gave it, that it is closed."""
+        if self._is_got:
+            self._storage.put(self._spec.id)
+
+
+def _user_namespace(spec: ContainerSpec, held: ExitStack) -> int | None:
+    """What shows files through the container's ids, if those are others than on the host.
+
+    Blocks; `held` closes it.
+    """
     id_map = to_driver(spec.user_map)
     if spec.user_map is None or id_map is None or not changes_ids(spec.user_map):
         return None
-
-    async def close(fd: int) -> None:
-        os.close(fd)
-
-    get = partial(trio.to_thread.run_sync, open_user_namespace, id_map)
-    return await hold_in(held, f"user namespace of {spec.name}", get, close)
-
-
-async def _join(spec: ContainerSpec, neighbour: FindNeighbour, held: ExitStack) -> Joined:
-    """What it shares; in a thread only if that takes one, for most containers share nothing."""
-    opened, isolation = held.enter_context(ExitStack()), spec.isolation
-    if isolation.pid_mode or isolation.ipc_mode:
-        return await trio.to_thread.run_sync(join, isolation, neighbour, opened, spec.user_map)
-    return join(isolation, neighbour, opened)
-
-
-async def _devices(
-    isolation: Isolation,
-) -> tuple[tuple[Device, ...], tuple[DeviceRule, ...]]:
-    if isolation.devices or isolation.privileged:
-        return await trio.to_thread.run_sync(devices_of, isolation)
-    return devices_of(isolation)
-
-
-def _root_of(
-    spec: ContainerSpec, storage: StorageDriver, userns_fd: int | None
-) -> tuple[Callable[[], Awaitable[int]], Callable[[int], Awaitable[None]]]:
-    """How to get the detached mount of the root file system, and to say that it is closed."""
-
-    async def get() -> int:
-        if spec.rootfs:
-            return open_rootfs(spec.rootfs, userns_fd)
-        return await trio.to_thread.run_sync(storage.get, spec.id, userns_fd)
-
-    async def put(_: int) -> None:
-        if not spec.rootfs:
-            storage.put(spec.id)
-
-    return get, put
+    fd = open_user_namespace(id_map)
+    held.callback(os.close, fd)
+    return fd
 
 
 def _open_streams(

@@ -69,7 +69,7 @@ class Box:
                 os.write(ends[0], stdin)
                 os.close(ends[0])
                 try:
-                    status = await self.driver.run(command, pipes)
+                    status = await self.driver.run(command.key, lambda: command, pipes)
                 finally:
                     for fd in (pipes.stdin, pipes.stdout, pipes.stderr):
                         os.close(fd)
@@ -92,7 +92,9 @@ class Box:
                 held.callback(os.close, fd)
             stream = trio.lowlevel.FdStream(reader)
             pipes = Pipes(stdin=null, stdout=writer, stderr=writer)
-            started: Started = await nursery.start(self.driver.run, command, pipes)
+            started: Started = await nursery.start(
+                self.driver.run, command.key, lambda: command, pipes
+            )
         return started, stream
 
     def command(

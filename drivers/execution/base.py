@@ -130,6 +130,9 @@ class Command:
     limits: Limits = field(default_factory=Limits)
 
 
+Describe = Callable[[], Command]  # blocks: it opens what the command names
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipes:
     """The child's ends of its three streams, and the other ends that must outlive the daemon.
@@ -201,12 +204,16 @@ class ExecutionDriver(Protocol):
 
     async def run(
         self,
-        command: Command,
+        key: str,
+        describe: Describe,
         pipes: Pipes,
         *,
         task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
     ) -> ExitStatus:
-        """Run `command` to its end; `task_status.started` is called when it has been executed.
+        """Run a command to its end; `task_status.started` is called when it has been executed.
+
+        `describe` tells which, with the same key. It is called once, in a thread, where the driver
+        does what else it may have to wait for. What it raises is raised.
 
         On return, normal or cancelled, the process has been reaped, every other process of the
         container is dead, and the control group is gone. A failing step before the command runs

@@ -217,7 +217,10 @@ async def _terminal_of(box: Box, script: str, nursery: trio.Nursery) -> Started:
     with contextlib.ExitStack() as held:
         command = box.command(held, "sh", "-c", script, terminal=WindowSize(rows=24, columns=80))
         started: Started = await nursery.start(
-            box.driver.run, command, Pipes(stdin=-1, stdout=-1, stderr=-1)
+            box.driver.run,
+            command.key,
+            lambda: command,
+            Pipes(stdin=-1, stdout=-1, stderr=-1),
         )
     return started
 
@@ -303,7 +306,9 @@ async def test_nothing_can_be_pushed_into_a_terminal_of_the_host(box: Box) -> No
     argv = (launch.interpreter(), "-I", "-S", "/push.py")
     with standard_library() as stdlib, contextlib.ExitStack() as held:
         command = box.command(held, *argv, mounts=(stdlib,))
-        status = await box.driver.run(command, Pipes(stdin=theirs, stdout=writer, stderr=theirs))
+        status = await box.driver.run(
+            command.key, lambda: command, Pipes(stdin=theirs, stdout=writer, stderr=theirs)
+        )
     os.close(writer)
     said = os.read(reader, 1000).decode().split()
     os.set_blocking(theirs, False)

@@ -67,7 +67,7 @@ async def _sleeping(driver: ExecutionDriver, storage: StorageDriver) -> AsyncIte
     command = Command(key=_KEY, root_fd=root_fd, argv=("sleep", "1000000"), env=("PATH=/bin",))
     pipes = Pipes(stdin=null, stdout=null, stderr=null)
     async with trio.open_nursery() as nursery:
-        started: Started = await nursery.start(driver.run, command, pipes)
+        started: Started = await nursery.start(driver.run, _KEY, lambda: command, pipes)
         os.close(root_fd)
         os.close(null)
         yield started.pid
@@ -95,25 +95,30 @@ async def _fill(storage: StorageDriver, setup: Setup) -> None:
 
 
 async def _run_once(driver: ExecutionDriver, storage: StorageDriver, key: str) -> None:
-    root_fd = await trio.to_thread.run_sync(storage.get, key)
+    roots: list[int] = []
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        command = Command(
-            key=key, root_fd=root_fd, argv=("/bin/true",), env=("PATH=/bin",), hostname="bench"
+
+    def describe() -> Command:
+        roots.append(storage.get(key))
+        command = ("/bin/true",)
+        return Command(
+            key=key, root_fd=roots[0], argv=command, env=("PATH=/bin",), hostname="bench"
         )
+
+    try:
         pipes = Pipes(stdin=null, stdout=null, stderr=null)
-        status = await driver.run(command, pipes, task_status=_ClosingRoot(root_fd))
+        status = await driver.run(key, describe, pipes, task_status=_Closing(roots))
         assert status.code == 0, status
     finally:
         os.close(null)
         storage.put(key)
 
 
-class _ClosingRoot(trio.TaskStatus[Started]):
+class _Closing(trio.TaskStatus[Started]):
     """Closes the root once it is the container's, as the daemon does."""
 
-    def __init__(self, root_fd: int) -> None:
-        self._root_fd = root_fd
+    def __init__(self, roots: list[int]) -> None:
+        self._roots = roots
 
     def started(self, value: Started | None = None) -> None:
-        os.close(self._root_fd)
+        os.close(self._roots[0])

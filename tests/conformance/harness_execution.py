@@ -104,7 +104,7 @@ class Rig:
                 limits=limits or Limits(),
                 terminal=terminal,
             )
-            return await self.driver.run(command, pipes, task_status=task_status)
+            return await self.driver.run(key, lambda: command, pipes, task_status=task_status)
 
     async def exec(self, argv: tuple[str, ...], *, terminal: WindowSize | None) -> ExitStatus:
         """Run one more process to its end; it writes to nobody."""

@@ -21,7 +21,7 @@ from drivers.errors import (
     NotRunning,
 )
 from drivers.execution import base
-from drivers.execution.base import Command, ExitStatus, Info, Pipes, Started
+from drivers.execution.base import Command, Describe, ExitStatus, Info, Pipes, Started
 from drivers.execution.resources import Limits, Usage
 from drivers.kernel.terminal import set_window_size
 
@@ -148,13 +148,15 @@ class FakeExecution:
 
     async def run(
         self,
-        command: Command,
+        key: str,
+        describe: Describe,
         pipes: Pipes,
         *,
         task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
     ) -> ExitStatus:
-        if command.key in self.live:
-            raise AlreadyExists(f"container {command.key} is running")
+        if key in self.live:
+            raise AlreadyExists(f"container {key} is running")
+        command = describe()  # a thread is no part of the time that a mocked clock counts
         if not command.argv:
             raise InvalidRequest("no command specified", field="Cmd")
         await trio.lowlevel.checkpoint()
@@ -211,16 +213,23 @@ class FakeExecution:
     def _start(
         self, command: Command | base.Process, pipes: Pipes, held: ExitStack
     ) -> tuple[Process, Started]:
+        def copy(fd: int) -> int:
+            made = os.dup(fd)
+            held.callback(os.close, made)
+            return made
+
         ends, terminal_fd = (pipes.stdin, pipes.stdout, pipes.stderr), None
-        if command.terminal is not None:
-            terminal_fd, slave = os.openpty()
-            set_window_size(slave, command.terminal.rows, command.terminal.columns)
-            ends = (slave, slave, slave)
-        streams = [os.dup(fd) for fd in ends]
-        for fd in (*streams, *(os.dup(fd) for fd in pipes.kept)):
-            held.callback(os.close, fd)
-        if command.terminal is not None:
-            os.close(slave)
+        with ExitStack() as failing:
+            if command.terminal is not None:
+                terminal_fd, slave = os.openpty()
+                failing.callback(os.close, terminal_fd)
+                held.callback(os.close, slave)
+                set_window_size(slave, command.terminal.rows, command.terminal.columns)
+                ends = (slave, slave, slave)
+            streams = [copy(fd) for fd in ends]
+            for fd in pipes.kept:
+                copy(fd)
+            failing.pop_all()
         self._next_pid += 1
         pid = self._next_pid
         started = Started(pid=pid, start_time_ticks=pid, terminal_fd=terminal_fd)

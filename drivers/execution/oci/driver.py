@@ -6,7 +6,6 @@ import itertools
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from drivers.errors import (
     NotRunning,
 )
 from drivers.execution import cgroup
-from drivers.execution.base import Command, ExitStatus, Pipes, Process, Started
+from drivers.execution.base import Command, Describe, ExitStatus, Pipes, Process, Started
 from drivers.execution.cgroup import ControlGroup, Hierarchy
 from drivers.execution.checks import check_can_end, check_command, check_key, check_process
 from drivers.execution.ends import exit_status, looked_after
@@ -78,17 +77,17 @@ class OciExecution(LiveContainers):
 
     async def run(
         self,
-        command: Command,
+        key: str,
+        describe: Describe,
         pipes: Pipes,
         *,
         task_status: trio.TaskStatus[Started] = trio.TASK_STATUS_IGNORED,
     ) -> ExitStatus:
-        key = command.key
         with self._running(key), ExitStack() as known:
             # the pidfd is closed at the very end: `kill` uses it until then
             async with AsyncExitStack() as held:
-                launched, group, job = await self._create(command, pipes, held)
-                spawned = launched.spawned
+                command, launched, job = await self._create(key, describe, pipes, held)
+                spawned, group = launched.spawned, self._group(key, command.limits)
                 known.callback(os.close, spawned.pidfd)
                 async with looked_after(self._keeper, key, spawned, group.kill):
                     await self._start(launched, job, command)
@@ -98,16 +97,15 @@ class OciExecution(LiveContainers):
                 return exit_status(end, oom_killed=group.oom_kills() > 0)
 
     async def _create(
-        self, command: Command, pipes: Pipes, held: AsyncExitStack
-    ) -> tuple[Launched, ControlGroup, Job]:
+        self, key: str, describe: Describe, pipes: Pipes, held: AsyncExitStack
+    ) -> tuple[Command, Launched, Job]:
         """The container, its process waiting for its start; `held` removes it."""
-        bundle = self._bundle(command.key)
+        bundle = self._bundle(key)
         with ExitStack() as opened:
-            if in_user_namespace():
-                lend = partial(lend_devices, standard=False)
-                command = await trio.to_thread.run_sync(lend, command, opened)
-            config = await trio.to_thread.run_sync(self._configure, command, bundle, opened)
-            held.push_async_callback(self._remove, command.key)
+            command, config = await trio.to_thread.run_sync(
+                self._configure, describe, bundle, opened
+            )
+            held.push_async_callback(self._remove, key)
             job = await trio.to_thread.run_sync(_fill, bundle, command, config)
             terminal = command.terminal is not None
             points = [bundle.rootfs, *bundle.mount_points(command.mounts)]
@@ -124,7 +122,7 @@ class OciExecution(LiveContainers):
                 mounts=tuple(zip(fds, map(str, points), strict=True)),
             )
             launched = await launch(self._keeper, self._runtime, call)
-        return launched, self._group(command.key, command.limits), job
+        return command, launched, job
 
     async def _start(self, launched: Launched, job: Job, command: Command) -> None:
         """Let the command run; the terminal is nobody's if it does not."""
@@ -135,11 +133,16 @@ class OciExecution(LiveContainers):
                 os.close(launched.terminal_fd)
             raise
 
-    def _configure(self, command: Command, bundle: Bundle, opened: ExitStack) -> dict[str, Any]:
-        """The container's configuration; blocking.
+    def _configure(
+        self, describe: Describe, bundle: Bundle, opened: ExitStack
+    ) -> tuple[Command, dict[str, Any]]:
+        """The command and the container's configuration; blocking.
 
         Raises InvalidRequest, NotRunning, SpawnFailed.
         """
+        command = describe()
+        if in_user_namespace():
+            command = lend_devices(command, opened, standard=False)
         check_command(command)
         check_can_end(command, has_groups=bool(self._hierarchy.mounts))
         if len(command.mounts) + len(("root", "stdin", "stdout", "stderr")) > MAX_FDS:
@@ -160,7 +163,7 @@ class OciExecution(LiveContainers):
             lends_sys=command.namespaces.network == "host" and in_user_namespace(),
             last_capability=self._last_capability,
         )
-        return make_config(command, identity, place)
+        return command, make_config(command, identity, place)
 
     async def exec(
         self,

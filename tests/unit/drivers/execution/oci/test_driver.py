@@ -239,7 +239,8 @@ async def test_a_terminal_is_given_and_has_the_size_asked_for(box: Box) -> None:
         async with trio.open_nursery() as nursery:
 
             async def run(*, task_status: trio.TaskStatus[Started]) -> None:
-                ends.append(await box.driver.run(command, pipes, task_status=task_status))
+                ran = box.driver.run("box", lambda: command, pipes, task_status=task_status)
+                ends.append(await ran)
 
             started = await nursery.start(run)
             os.write(started.terminal_fd, b"word\n")
@@ -255,7 +256,7 @@ async def test_a_terminal_is_nobodys_after_a_start_that_failed_or_was_cancelled(
         pipes = Pipes(stdin=-1, stdout=-1, stderr=-1)
         before = os.listdir("/proc/self/fd")
         with pytest.raises(CommandNotFound):
-            await box.driver.run(command, pipes)
+            await box.driver.run("box", lambda: command, pipes)
         assert os.listdir("/proc/self/fd") == before
 
 
