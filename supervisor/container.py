@@ -73,9 +73,14 @@ class Container:
         return self.record.state in UP
 
     def move(self, to: State, **changes: object) -> None:
-        """Make a move of the table, store it, and wake whoever waits for one."""
+        """Make a move of the table, store it, and wake whoever waits for one.
+
+        That it is being started is not stored: it has not been if the daemon ends before it is.
+        """
         self.record = states.move(self.record, to, **changes)
-        self.touch()
+        if to is not State.STARTING:
+            self._save(self.spec, self.record)
+        self._wake()
 
     def update(self, **changes: object) -> None:
         """Change fields of the record within a state."""
@@ -85,6 +90,9 @@ class Container:
     def touch(self) -> None:
         """Store spec and record, and wake whoever waits."""
         self._save(self.spec, self.record)
+        self._wake()
+
+    def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
 

@@ -34,6 +34,7 @@ from supervisor.stdin import Stdin
 OpenLogs = Callable[[Container, Drivers], AbstractAsyncContextManager[ContainerLogs]]
 Requirements = Callable[[Container], Awaitable[None]]
 
+OOM_WATCH_AFTER_S = 0.05  # from a start; what was before is told then
 KILL_S = 30.0  # a process that outlives SIGKILL by this long is stuck in the kernel
 EXIT_CODE_UNKNOWN = 255  # the daemon was not there when the container ended
 
@@ -136,13 +137,17 @@ class _OnStart(trio.TaskStatus[Started]):
 
 
 async def _watch_oom(container: Container, execution: ExecutionDriver) -> None:
-    """Tell at once that the kernel has killed processes for want of memory; others may live on."""
+    """Tell that the kernel has killed processes for want of memory; others may live on.
+
+    Who lives for a moment is not watched: his end tells.
+    """
 
     def tell() -> None:
         container.update(oom_killed=True)
         container.announce("oom")
 
     try:
+        await trio.sleep(OOM_WATCH_AFTER_S)
         await execution.watch_oom(container.id, tell)
     except NotRunning:
         return  # it has ended

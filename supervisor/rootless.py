@@ -18,6 +18,7 @@ import msgspec
 from drivers.errors import ConfigError
 from drivers.execution.hierarchy import make_room, v2_mount
 from drivers.kernel import process as p
+from drivers.kernel.user_namespace import in_user_namespace
 from supervisor.config import DaemonConfig
 from supervisor.spec import UserMap
 from supervisor.subids import SUBGID, SUBUID, ranges_of
@@ -104,6 +105,7 @@ def enter() -> None:
             "rootless: newuidmap or newgidmap failed, see above: both must be setuid root"
         )
     os.environ[_USER] = own_uid
+    in_user_namespace.cache_clear()
     v2 = v2_mount()
     if v2 is not None:
         with contextlib.suppress(OSError):  # then limits are not to be had, and are refused

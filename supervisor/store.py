@@ -23,7 +23,8 @@ from supervisor.spec import ContainerSpec
 from supervisor.states import Record
 
 SCHEMA_VERSION = 1
-GATHER_S = 0.002  # from a change to its writing, with all others of that time
+GATHER_S = 0.002  # from a change to its writing, unless there is another ...
+LONGEST_S = 0.02  # ... until then
 RETRY_S = 1.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS containers (
@@ -46,6 +47,7 @@ class Store:
         self._one_at_a_time = threading.Lock()
         self._changed: dict[str, tuple[ContainerSpec, Record]] = {}  # and not written yet
         self._work = trio.Event()
+        self._newest = 0.0  # change: when it was, by trio's clock
 
     def close(self) -> None:
         """Write what is not written yet and close."""
@@ -68,6 +70,7 @@ class Store:
     def save_soon(self, spec: ContainerSpec, record: Record) -> None:
         """Store a change with the next run of the writer."""
         self._changed[spec.id] = (spec, record)
+        self._newest = trio.current_time()
         self._work.set()
 
     def drop_changes(self, container_id: str) -> None:
@@ -78,7 +81,7 @@ class Store:
         """The writer task: never ends."""
         while True:
             await self._work.wait()
-            await trio.sleep(GATHER_S)
+            await self._gather()
             self._work = trio.Event()
             try:
                 await self._write_present_changes()
@@ -86,6 +89,13 @@ class Store:
                 log.error("store.full", error=error)
                 await trio.sleep(RETRY_S)  # room on a disk announces itself by no descriptor
                 self._work.set()
+
+    async def _gather(self) -> None:
+        """Wait until there has been no change for a moment, or for long enough."""
+        longest = trio.current_time() + LONGEST_S
+        # each change is a few microseconds' work: it wakes nobody
+        while (until := min(self._newest + GATHER_S, longest)) > trio.current_time():  # noqa: ASYNC110
+            await trio.sleep_until(until)
 
     async def _write_present_changes(self) -> None:
         changed = dict(self._changed)

@@ -21,8 +21,12 @@ _ALL_IDS = ["0", "0", "4294967295"]
 _one_at_a_time = threading.Lock()
 
 
+@cache
 def in_user_namespace() -> bool:
-    """Whether this process's ids are not the host's: its rights end where that begins."""
+    """Whether this process's ids are not the host's: its rights end where that begins.
+
+    Looked up once: who enters one clears what is known.
+    """
     try:
         with open("/proc/self/uid_map") as file:
             return file.read().split() != _ALL_IDS

@@ -7,7 +7,6 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -25,10 +24,12 @@ from drivers.storage.id_mapped import (
     mount_over_mapped,
 )
 from drivers.storage.layout import Layout, LayoutStorage
+from drivers.storage.overlay_ends import OverlayEnds
 from drivers.storage.pack import pack
 from drivers.storage.unpack import unpack
 from drivers.storage.upper import opaque_xattr, upper_changes
 
+_NEARLY_FULL = 20  # less than this part of a disk is free
 MAX_LAYERS = 500  # overlayfs's own limit
 
 
@@ -45,9 +46,7 @@ class OverlayStorage(LayoutStorage):
         self._mount = mount_overlay
         self._diffs: dict[str, list[str]] = {}  # the lower directories of a key, once looked up
         self._held: dict[str, list[int]] = {}  # descriptors of mounts, until `put`
-        self._ending = ThreadPoolExecutor(1, "overlay-end")
-        self._ending.submit(int)  # now, while there are threads: never another
-        self._ended: dict[str, Future[None]] = {}  # of the newest mount of a key
+        self._ends = OverlayEnds()
 
     def create(self, key: str, parent: str | None) -> None:
         with self._layout.making(key, parent) as directory:
@@ -58,12 +57,14 @@ class OverlayStorage(LayoutStorage):
 
     def remove(self, key: str) -> None:
         super().remove(key)
-        for known in (self._diffs, self._held, self._ended):
+        for known in (self._diffs, self._held):
             known.pop(key, None)
+        if _is_nearly_full(self._layout.home):  # what is deleted is freed when its mount goes
+            self._ends.finish(key)
 
     def get(self, key: str, userns_fd: int | None = None) -> int:
         path = self._layout.path(key)
-        self._await_end(key)
+        self._ends.finish(key)  # two at a time of the same directories are not defined
         lower = self._lower(key)
         mount = partial(self._mount, lower, str(path / "diff"), str(path / "work"))
         try:
@@ -81,8 +82,7 @@ class OverlayStorage(LayoutStorage):
                 ) from error
             raise from_os_error(error, f"mount layer {key}") from error
         try:
-            # whoever lets go of an overlay last waits until the kernel has written the whole file
-            # system below to its disk: that is to be no container's end
+            # the last one is closed where nobody waits for it
             self._held.setdefault(key, []).append(os.dup(fd))
         except OSError as error:
             os.close(fd)
@@ -94,16 +94,10 @@ class OverlayStorage(LayoutStorage):
         super().put(key)
         held = self._held.get(key)
         if held:
-            self._ended[key] = self._ending.submit(os.close, held.pop())
-
-    def _await_end(self, key: str) -> None:
-        """Wait for the last mount's: two at a time of the same directories are not defined."""
-        ended = self._ended.pop(key, None)
-        if ended is not None:
-            ended.result()
+            self._ends.let_go(key, held.pop())
 
     def cleanup(self) -> None:
-        self._ending.shutdown()
+        self._ends.close()
 
     def _lower(self, key: str) -> list[str]:
         """The parents' diffs, nearest first."""
@@ -154,6 +148,11 @@ class _OverlayWhiteouts:
 
     def hide_all(self, directory_fd: int) -> None:
         os.setxattr(directory_fd, opaque_xattr(), b"y")
+
+
+def _is_nearly_full(directory: Path) -> bool:
+    found = os.statvfs(directory)
+    return found.f_bavail < found.f_blocks // _NEARLY_FULL
 
 
 def _content_bytes(root: Path) -> int:

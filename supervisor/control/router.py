@@ -22,6 +22,7 @@ class Route:
     """A method, a pattern of the whole path with named groups, and who answers."""
 
     method: str
+    first: str  # part of the path, which is no pattern
     path: re.Pattern[str]
     handler: Handler
 
@@ -30,7 +31,11 @@ def route(method: str, path: str, handler: Handler) -> Route:
     """A route; `{name}` in the path matches one part of it, `{name:path}` the rest."""
     pattern = re.sub(r"\{(\w+):path\}", r"(?P<\1>.+?)", path)
     pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", pattern)
-    return Route(method, re.compile(pattern), handler)
+    return Route(method, _first(path), re.compile(pattern), handler)
+
+
+def _first(path: str) -> str:
+    return path.split("/", 2)[1] if "/" in path else ""
 
 
 def version_text(version: tuple[int, int]) -> str:
@@ -42,18 +47,19 @@ class Router:
     """Finds the handler; takes the API version off the path."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        self._routes = list(routes)
+        self._routes: dict[tuple[str, str], list[Route]] = {}
+        for known in routes:
+            self._routes.setdefault((known.method, known.first), []).append(known)
 
     def find(self, request: Request) -> Handler:
         """The handler of a request. Raises NotFound, or InvalidRequest for a version."""
         self._take_version(request)
         method = "GET" if request.method == "HEAD" else request.method
-        for candidate in self._routes:
-            if candidate.method == method:
-                found = candidate.path.fullmatch(request.path)
-                if found:
-                    request.parameters = found.groupdict()
-                    return candidate.handler
+        for candidate in self._routes.get((method, _first(request.path)), ()):
+            found = candidate.path.fullmatch(request.path)
+            if found:
+                request.parameters = found.groupdict()
+                return candidate.handler
         raise NotFound("page not found")
 
     def _take_version(self, request: Request) -> None:

@@ -12,6 +12,7 @@ from drivers.log.base import Batch, Partial, Source
 from supervisor.output import Output
 
 LINE_LIMIT_BYTES = 16 * 1024  # Docker's: a longer line is passed on in parts
+NARROW_BYTES = 64 * 1024  # what a pipe holds at first; who fills it gets a wider one
 PIPE_BYTES = 1024 * 1024  # /proc/sys/fs/pipe-max-size allows every user as much
 
 Deliver = Callable[[Batch], Awaitable[None]]
@@ -33,8 +34,11 @@ async def copy_stream(
     """
     cutter = Cutter(source, line_limit_bytes)
     with output:
-        _widen(output.fd)
+        is_wide = False
         while chunk := await output.receive():
+            if not is_wide and len(chunk) >= NARROW_BYTES:
+                is_wide = True
+                _widen(output.fd)
             live(source, chunk)
             for batch in cutter.feed(chunk, time.time_ns()):
                 await deliver(batch)

@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from drivers.errors import Conflict, InvalidRequest, LimitUnavailable, NotRunning
+from supervisor.lifecycle import OOM_WATCH_AFTER_S
 from supervisor.spec import ResourceLimits, RestartPolicy
 from supervisor.states import ProcessState
 from tests.cancel import cancel_everywhere
@@ -219,7 +220,7 @@ async def test_a_killed_child_is_told_while_the_container_runs_on(
     async with open_world(tmp_path, {}) as world:
         container = await world.make("aa", *FOREVER)
         await world.manager.start("aa")
-        await trio.testing.wait_all_tasks_blocked()
+        await trio.sleep(2 * OOM_WATCH_AFTER_S)
         world.execution.live[container.id].run_out_of_memory()
         assert container.record.oom_killed
         assert container.record.state is State.RUNNING

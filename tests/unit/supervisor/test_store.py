@@ -42,7 +42,7 @@ async def test_changes_are_gathered_and_the_last_is_written(
     assert states(store) == [State.EXITED]
 
 
-def test_what_is_not_written_yet_is_when_the_store_closes(tmp_path: Path) -> None:
+async def test_what_is_not_written_yet_is_when_the_store_closes(tmp_path: Path) -> None:
     store = open_store(tmp_path / "state.db")
     store.save(SPEC, Record())
     store.save_soon(SPEC, Record(state=State.STOPPED))
@@ -52,7 +52,7 @@ def test_what_is_not_written_yet_is_when_the_store_closes(tmp_path: Path) -> Non
     again.close()
 
 
-def test_a_late_change_brings_nobody_back(tmp_path: Path) -> None:
+async def test_a_late_change_brings_nobody_back(tmp_path: Path) -> None:
     store = open_store(tmp_path / "state.db")
     store.save(SPEC, Record())
     store.save_soon(SPEC, Record(state=State.EXITED))
