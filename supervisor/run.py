@@ -89,6 +89,7 @@ async def run_once(
 
         def describe() -> Command:
             """In a thread of the driver's: files of the host may be on a disk that is slow."""
+            logs.open()
             userns_fd = _user_namespace(spec, until_start)
             devices, rules = devices_of(spec.isolation)
             return build_command(

@@ -76,6 +76,10 @@ class LogDriver(Protocol):
 
     name: str
 
+    def open(self) -> None:
+        """Open the files it writes, before the first batch; blocks. Raises DriverError."""
+        ...
+
     async def log(self, batch: Batch) -> None:
         """Take a batch; returns when the driver needs the next one."""
         ...

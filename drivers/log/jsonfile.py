@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import trio
 
@@ -30,12 +31,26 @@ class JsonFile:
 
     name = "json-file"
 
-    def __init__(self, file: RotatingFile, attrs: Mapping[str, str]) -> None:
-        self._file = file
+    def __init__(self, open_file: Callable[[], RotatingFile], attrs: Mapping[str, str]) -> None:
+        self._open_file = open_file
+        self._file: RotatingFile | None = None  # until it is needed
+        self._opening = threading.Lock()
         self._attrs = jsonlines.encode_attrs(attrs)
         self._writing = trio.CapacityLimiter(1)
         self._written = trio.Event()
         self._closed = False
+
+    def open(self) -> None:
+        self._opened()
+
+    def _opened(self) -> RotatingFile:
+        with self._opening:
+            if self._file is None:
+                try:
+                    self._file = self._open_file()
+                except OSError as error:
+                    raise from_os_error(error, "open json-file log") from error
+            return self._file
 
     async def log(self, batch: Batch) -> None:
         await in_thread_or_here(self._append, batch, limiter=self._writing)
@@ -43,8 +58,9 @@ class JsonFile:
 
     def _append(self, batch: Batch) -> None:
         lines = jsonlines.frame(batch.data, batch.source, batch.time_ns, self._attrs)
+        file = self._opened()
         try:
-            self._file.append(lines)
+            file.append(lines)
         except OSError as error:
             raise from_os_error(error, "write to json-file log") from error
 
@@ -56,13 +72,15 @@ class JsonFile:
         self._closed = True
         self._wake()
         async with self._writing:
-            if self._file.is_compressing:
-                await in_thread_or_here(self._file.close)
-            self._file.close()
+            file = self._file
+            if file is not None:
+                if file.is_compressing:
+                    await in_thread_or_here(file.close)
+                file.close()
 
     @contextlib.asynccontextmanager
     async def read(self, query: ReadQuery) -> AsyncIterator[AsyncIterator[Sequence[Entry]]]:
-        reader = Reader(self._file, query)
+        reader = Reader(await trio.to_thread.run_sync(self._opened), query)
         try:
             yield self._entries(reader, query.follow)
         finally:
@@ -141,7 +159,4 @@ async def open_driver(context: LogContext, options: Mapping[str, str]) -> JsonFi
             mode=_FILE_MODE,
         )
 
-    try:
-        return JsonFile(await trio.to_thread.run_sync(open_file), _attrs(context, options))
-    except OSError as error:
-        raise from_os_error(error, "open json-file log") from error
+    return JsonFile(open_file, _attrs(context, options))

@@ -13,6 +13,9 @@ class NoLog:
 
     name = "none"
 
+    def open(self) -> None:
+        pass
+
     async def log(self, batch: Batch) -> None:
         pass
 

@@ -36,6 +36,11 @@ class ContainerLogs:
         """The counters of every sink."""
         return [sink.stats for sink in self._sinks]
 
+    def open(self) -> None:
+        """Open what the drivers write to; blocks. Raises DriverError."""
+        for driver in self.drivers:
+            driver.open()
+
     def start(self, nursery: trio.Nursery, outputs: Mapping[Source, Output]) -> None:
         """Copy the streams from now on; they are the copiers'."""
         self._copying = len(outputs)

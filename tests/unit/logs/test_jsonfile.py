@@ -267,5 +267,5 @@ async def test_a_symlink_in_the_place_of_the_log_is_not_followed(tmp_path: Path)
     (tmp_path / "victim").write_text("untouched")
     (tmp_path / "logs" / "id-json.log").symlink_to(tmp_path / "victim")
     with pytest.raises(DriverError):
-        await open_driver(context(tmp_path / "logs"), {})
+        (await open_driver(context(tmp_path / "logs"), {})).open()
     assert (tmp_path / "victim").read_text() == "untouched"

@@ -37,6 +37,9 @@ class MemoryLog:
     def __init__(self) -> None:
         self.batches: list[Batch] = []
 
+    def open(self) -> None:
+        pass
+
     async def log(self, batch: Batch) -> None:
         self.batches.append(batch)
 
