@@ -228,9 +228,11 @@ class Manager(Running):
 
     async def _requirements(self, container: Container) -> None:
         """Have everything ready that the container requires, started if need be."""
-        async with trio.open_nursery() as nursery:
-            for required in self.containers.required_by(container):
-                nursery.start_soon(self._start_ready, required)
+        required = self.containers.required_by(container)
+        if required:  # hardly anybody does
+            async with trio.open_nursery() as nursery:
+                for other in required:
+                    nursery.start_soon(self._start_ready, other)
         for earlier in self.containers.started_before(container):
             await earlier.not_starting()
 

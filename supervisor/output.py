@@ -25,6 +25,7 @@ class Output:
         self._waiting = trio.CancelScope()
         self._left: int | None = None  # bytes that are still read, once finished
         self._size = _FIRST_BYTES
+        self._has_more = False
 
     def __enter__(self) -> Output:
         return self
@@ -40,13 +41,16 @@ class Output:
 
     async def receive(self) -> bytes:
         """What comes next; nothing at the end."""
-        await trio.lowlevel.checkpoint()
+        if self._has_more:  # others have their turn between two that are had without waiting
+            await trio.lowlevel.checkpoint()
+        self._has_more = True
         while self._left is None or self._left > 0:
             try:
                 data = os.read(self.fd, min(self._size, self._left or READ_BYTES))
             except BlockingIOError:
                 if self._left is not None:
                     break
+                self._has_more = False
                 with trio.CancelScope() as self._waiting:
                     await trio.lowlevel.wait_readable(self.fd)
                 continue

@@ -70,13 +70,13 @@ class _Awaited:
 class Keeper:
     """A running keeper. Several tasks may ask at a time."""
 
-    def __init__(self, sock: trio.socket.SocketType, pid: int) -> None:
+    def __init__(self, sock: socket.socket, pid: int) -> None:
+        """`sock` does not block, and is the caller's to close."""
         self.pid = pid
         self._socket = sock
         self._number = 0
         self._replies: dict[int, _Awaited] = {}
         self._ends: dict[str, _Awaited] = {}
-        self._sending = trio.Lock()
         self._lost = False
         self._known: list[str] = []  # whose end is known, which the keeper has not been told yet
         self._some_known = trio.Event()
@@ -197,23 +197,34 @@ class Keeper:
                     await self._send({"op": "forget"}, [])
 
     async def _send(self, message: dict[str, Any], fds: list[int]) -> None:
-        async with self._sending:
-            known = len(self._known)
-            if known:
-                message = {**message, "known": self._known}
-            packet, sent, memfd = protocol.pack(message, fds)
+        known, self._known = self._known, []
+        if known:
+            message = {**message, "known": known}
+        packet, sent, memfd = protocol.pack(message, fds)
+        try:
+            await self._send_packet(packet, sent)
+        except BaseException:  # cancelled too: it has not heard of them
+            self._known[:0] = known
+            raise
+        finally:
+            if memfd is not None:
+                os.close(memfd)
+
+    async def _send_packet(self, packet: bytes, fds: list[int]) -> None:
+        """At once if there is room, as there nearly always is. Raises OSError."""
+        while True:
             try:
-                await self._socket.sendmsg([packet], protocol.rights(sent))
-                del self._known[:known]
-            finally:
-                if memfd is not None:
-                    os.close(memfd)
+                self._socket.sendmsg([packet], protocol.rights(fds))
+                return
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._socket)
 
     async def listen(self) -> None:
         """The task that hands on answers and ends; returns when the keeper is gone."""
         try:
             while True:
-                packet, ancillary, _, _ = await self._socket.recvmsg(*protocol.RECEIVE)
+                await trio.lowlevel.wait_readable(self._socket)
+                packet, ancillary, _, _ = self._socket.recvmsg(*protocol.RECEIVE)
                 if not packet:
                     return
                 self._hand_on(*protocol.unpack(packet, protocol.descriptors(ancillary)))
@@ -273,10 +284,10 @@ async def open_keeper() -> AsyncIterator[Keeper]:
         except OSError as error:
             raise KeeperLost(f"the keeper did not start: {error}") from error
         theirs.close()
-        sock = trio.socket.from_stdlib_socket(ours)
+        ours.setblocking(False)
         try:
-            await _greet(sock)
-            keeper = Keeper(sock, process.pid)
+            await _greet(ours)
+            keeper = Keeper(ours, process.pid)
             async with trio.open_nursery() as nursery:
                 listening = trio.CancelScope(shield=True)
                 nursery.start_soon(_within, listening, keeper)
@@ -287,7 +298,7 @@ async def open_keeper() -> AsyncIterator[Keeper]:
                     listening.cancel()
                     nursery.cancel_scope.cancel()
         finally:
-            sock.close()
+            ours.close()
             with trio.CancelScope(shield=True):  # bounded by END_S
                 await in_thread_or_here(_end, process)
 
@@ -297,9 +308,10 @@ async def _within(scope: trio.CancelScope, keeper: Keeper) -> None:
         await keeper.listen()
 
 
-async def _greet(sock: trio.socket.SocketType) -> None:
+async def _greet(sock: socket.socket) -> None:
     """Hear the keeper's first packet."""
-    hello = json.loads(await sock.recv(protocol.PACKET_BYTES) or b"{}")
+    await trio.lowlevel.wait_readable(sock)
+    hello = json.loads(sock.recv(protocol.PACKET_BYTES) or b"{}")
     if hello.get("version") != protocol.VERSION:
         raise KeeperLost(
             "the keeper did not start: see above what it said, or try "

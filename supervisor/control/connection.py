@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import parse_qs, unquote
@@ -71,9 +72,13 @@ class Connection:
             event = self._h11.next_event()
             if event is not h11.NEED_DATA:
                 return event
+            sock = self._stream.socket
+            await trio.lowlevel.wait_readable(sock)
             try:
-                self._h11.receive_data(await self._stream.receive_some(read_bytes))
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self._h11.receive_data(os.read(sock.fileno(), read_bytes))
+            except BlockingIOError:
+                continue
+            except OSError as error:
                 raise Disconnected from error
 
     async def _send(self, data: bytes | None) -> None:
@@ -82,6 +87,16 @@ class Connection:
                 await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise Disconnected from error
+
+    async def _send_whole(self, data: bytes) -> None:
+        """As `_send`, for an answer that most sockets have room for: no turn is given to others."""
+        try:
+            sent = os.write(self._stream.socket.fileno(), data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise Disconnected from error
+        await self._send(data[sent:])
 
     async def answer(self, request: Request, answer: Answer, headers: Mapping[str, str]) -> bool:
         """Send an answer; whether another request may follow on this connection."""
@@ -121,7 +136,7 @@ class Connection:
         data = self._begin(answer.status, head)
         if has_body and request.method != "HEAD":
             data += self._h11.send(h11.Data(data=answer.body)) or b""
-        await self._send(data + (self._h11.send(h11.EndOfMessage()) or b""))
+        await self._send_whole(data + (self._h11.send(h11.EndOfMessage()) or b""))
 
     async def _send_stream(
         self, request: Request, answer: Stream, headers: Mapping[str, str]
@@ -132,7 +147,7 @@ class Connection:
         head.append(("Transfer-Encoding", "chunked"))
         async with contextlib.aclosing(answer.body) as body:  # type: ignore[type-var]
             await self._skip_body()
-            await self._send(self._begin(200, head))
+            await self._send_whole(self._begin(200, head))
             if request.method != "HEAD":
                 complete = False
                 async with ended_by_hang_up(self._stream):
@@ -157,6 +172,8 @@ class Connection:
 
     async def _skip_body(self) -> None:
         """Read what is left of the request's body, so that the next request can follow."""
+        if self._h11.their_state is not h11.SEND_BODY:
+            return
         size = 0
         with trio.fail_after(BODY_S):
             while self._h11.their_state is h11.SEND_BODY:
