@@ -88,7 +88,13 @@ class Keeper:
         Cancelled, it kills the process and reaps it.
         """
         plan_text = to_text(plan)
-        request = {"op": "spawn", "key": key, "plan": plan_text, "words": asdict(words)}
+        request = {
+            "op": "spawn",
+            "key": key,
+            "plan": plan_text,
+            "bounding": plan.bounding,
+            "words": asdict(words),
+        }
         self._ends[key] = _Awaited()
         try:
             async with self._asked(request, fds) as reply:

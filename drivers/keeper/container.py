@@ -18,7 +18,7 @@ class ContainerRecipe:
     prelude: Program | None = None
     is_filtered = False
 
-    def __init__(self, plan: ContainerPlan, last_capability: int) -> None:
+    def __init__(self, plan: ContainerPlan, bounding: frozenset[int]) -> None:
         self.program = program = Program()
         self._plan = plan
         self._handshake = slots(program, 2 * plan.makes_ids)
@@ -33,10 +33,10 @@ class ContainerRecipe:
         self._hostname, self._hostname_bytes = slots(program, 2)
         # what is new is to belong to the user namespace: it is made once that has been joined
         self.clone_flags = int(CLONE.VM | (0 if plan.joins_ids else plan.new_namespaces))
-        self._build(last_capability)
+        self._build(bounding)
         self.execution = command.execute(program, plan.search)
 
-    def _build(self, last_capability: int) -> None:
+    def _build(self, bounding: frozenset[int]) -> None:
         program, plan = self.program, self._plan
         process.begin(program)
         if plan.makes_ids:
@@ -67,13 +67,13 @@ class ContainerRecipe:
         process.change_directory(program, root, plan.cwd, make=True)
         if plan.read_only:
             rootfs.protect_root(program, root)
-        self._end(last_capability)
+        self._end(bounding)
 
-    def _end(self, last_capability: int) -> None:
+    def _end(self, bounding: frozenset[int]) -> None:
         program, plan = self.program, self._plan
         process.place_streams(program, plan, self._stdio)
         process.set_limits(program, plan.rlimits)
-        process.drop_privileges(program, plan, last_capability)
+        process.drop_privileges(program, plan, bounding)
         process.end(program)
         process.set_late_filter(program, plan)
 

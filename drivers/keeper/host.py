@@ -20,7 +20,7 @@ class HostRecipe:
     prelude: Program | None = None
     is_filtered = False
 
-    def __init__(self, plan: HostPlan, last_capability: int) -> None:
+    def __init__(self, plan: HostPlan, bounding: frozenset[int]) -> None:
         self.program = program = Program()
         self._plan = plan
         self._stdio = slots(program, 3)

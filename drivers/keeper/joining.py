@@ -21,7 +21,7 @@ class JoiningRecipe:
     prelude: Program | None = None
     is_filtered = False
 
-    def __init__(self, plan: JoiningPlan, last_capability: int) -> None:
+    def __init__(self, plan: JoiningPlan, bounding: frozenset[int]) -> None:
         self.program = program = Program()
         self._plan = plan
         self._fds = _Descriptors(program, plan)
@@ -33,7 +33,7 @@ class JoiningRecipe:
         _join(program, plan, self._fds)
         process.place_streams(program, plan, self._fds.stdio)
         process.set_limits(program, plan.rlimits)
-        process.drop_privileges(program, plan, last_capability)
+        process.drop_privileges(program, plan, bounding)
         process.end(program)
         process.set_late_filter(program, plan)
         self.execution = command.execute(program, plan.search)
@@ -62,7 +62,7 @@ class WatchedJoiningRecipe(JoiningRecipe):
     does not enter the control groups, where it could be stopped, or be killed with the keeper.
     """
 
-    def __init__(self, plan: JoiningPlan, last_capability: int) -> None:
+    def __init__(self, plan: JoiningPlan, bounding: frozenset[int]) -> None:
         self.prelude = prelude = Program()
         self.program = program = Program()
         self._plan = plan
@@ -75,7 +75,7 @@ class WatchedJoiningRecipe(JoiningRecipe):
         gaps = [slots(prelude, 2) for _ in range(len(self._groups) + 2)]
         self._gaps = tuple((first, last) for first, last in gaps)
         self.clone_flags = 0
-        self._build_prelude(prelude, last_capability)
+        self._build_prelude(prelude, bounding)
         prelude.finish()
         process.begin(program)
         process.enter_control_groups(program, self._groups)
@@ -86,7 +86,7 @@ class WatchedJoiningRecipe(JoiningRecipe):
         process.set_late_filter(program, plan)
         self.execution = command.execute(program, plan.search)
 
-    def _build_prelude(self, program: Program, last_capability: int) -> None:
+    def _build_prelude(self, program: Program, bounding: frozenset[int]) -> None:
         plan = self._plan
         program.step("leave the keeper")
         program.call(Call.UNSHARE, CLONE.FS | CLONE.FILES)
@@ -96,7 +96,7 @@ class WatchedJoiningRecipe(JoiningRecipe):
             program.call(Call.DUP3, procs, self._entrance, os.O_CLOEXEC)
         _join(program, plan, self._fds)
         process.place_streams(program, plan, self._fds.stdio, closing=self._gaps)
-        process.drop_privileges(program, plan, last_capability)
+        process.drop_privileges(program, plan, bounding)
 
     def group_fd(self, fds: list[int]) -> int | None:
         return None if self._enters else super().group_fd(fds)

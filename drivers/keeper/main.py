@@ -19,10 +19,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from drivers.keeper import protocol
+from drivers.keeper.crews import Crews
 from drivers.keeper.own_mounts import leave_host_mounts
 from drivers.keeper.plan import Words
 from drivers.keeper.protocol import Failure
-from drivers.keeper.spawn import Spawn, SpawnThreads
+from drivers.keeper.spawn import Spawn
 from drivers.kernel import process as p
 from drivers.kernel.descriptors import is_reserved
 from drivers.kernel.program import load_routine
@@ -77,7 +78,7 @@ class Keeper:
         self._running: dict[int, Child] = {}  # by pid, from their exec to their end
         self._unmade: set[Child] = set()
         self._orphans: deque[Orphan] = deque(maxlen=_ORPHANS)  # that have ended
-        self._threads = SpawnThreads(p.last_capability())
+        self._threads = Crews(p.last_capability())
         self._is_alone = False  # the daemon is gone
         self._wake, self._woken = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
@@ -142,7 +143,7 @@ class Keeper:
         self._by_key[child.key] = child
         self._unmade.add(child)
         try:
-            self._threads.begin(spawn)
+            self._threads.begin(spawn, request["bounding"])
         except RuntimeError:
             spawn.fail(Failure("step", "start thread", errno.EAGAIN, ""))
 

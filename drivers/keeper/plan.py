@@ -62,6 +62,14 @@ class ProcessPlan:
     cgroup_hierarchies: list[str]  # v1 only: controllers mounted together ("cpu,cpuacct")
 
     @property
+    def bounding(self) -> list[int] | None:
+        """The bounding set that who makes the process may have already.
+
+        None for one that enters a user namespace, where it is whole again.
+        """
+        return self.capabilities
+
+    @property
     def filter(self) -> bytes:
         """The seccomp filter: an array of struct sock_filter, or nothing."""
         return base64.b64decode(self.filter_text)
@@ -105,6 +113,10 @@ class ContainerPlan(ProcessPlan):
     )  # of the host's v2, to be left as they are
 
     @property
+    def bounding(self) -> list[int] | None:
+        return None if self.has_ids else self.capabilities
+
+    @property
     def makes_ids(self) -> bool:
         """Whether it gets a user namespace of its own, and waits for its maps."""
         return bool(self.new_namespaces & CLONE.NEWUSER)
@@ -131,6 +143,10 @@ class JoiningPlan(ProcessPlan):
     namespaces: int  # CLONE_NEW* flags of what it has in common, besides the pid namespace
     is_watched: bool  # the container may look into processes that it sees
 
+    @property
+    def bounding(self) -> list[int] | None:
+        return None if self.namespaces & CLONE.NEWUSER else self.capabilities
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostPlan:
@@ -143,6 +159,11 @@ class HostPlan:
     cwd: str = "/"
     private_mounts: bool = False  # in a copy of that namespace, which ends with it
     mount_targets: list[str] = field(default_factory=list)
+
+    @property
+    def bounding(self) -> None:
+        """It keeps what the keeper has."""
+        return None
 
 
 Plan = ContainerPlan | JoiningPlan | HostPlan

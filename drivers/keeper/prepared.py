@@ -24,16 +24,16 @@ _BY_CLONE = p.CLONE.VFORK | p.CLONE.PARENT_SETTID | signal.SIGCHLD
 _ALWAYS = p.CLONE.VFORK | p.CLONE.PIDFD | p.CLONE.PARENT_SETTID | p.CLONE.CLEAR_SIGHAND
 
 
-def prepare(text: str, last_capability: int) -> Recipe:
-    """The recipe of a plan."""
+def prepare(text: str, bounding: frozenset[int]) -> Recipe:
+    """The recipe of a plan, for a thread with this bounding set."""
     match plans.from_text(text):
         case ContainerPlan() as plan:
-            recipe: Recipe = ContainerRecipe(plan, last_capability)
+            recipe: Recipe = ContainerRecipe(plan, bounding)
         case JoiningPlan() as plan:
             joining = WatchedJoiningRecipe if plan.is_watched else JoiningRecipe
-            recipe = joining(plan, last_capability)
+            recipe = joining(plan, bounding)
         case HostPlan() as plan:
-            recipe = HostRecipe(plan, last_capability)
+            recipe = HostRecipe(plan, bounding)
     recipe.program.finish()
     return recipe
 
@@ -75,15 +75,18 @@ def _own_memory() -> tuple[int, int]:
 
 
 class PreparedPrograms:
-    """The programs that nobody uses now. For several threads: each call is atomic."""
+    """The programs that nobody uses now. For several threads: each call is atomic.
 
-    def __init__(self, last_capability: int) -> None:
-        self._last_capability = last_capability
+    `bounding` is the bounding set of each of those threads.
+    """
+
+    def __init__(self, bounding: frozenset[int]) -> None:
+        self._bounding = bounding
         self._idle: OrderedDict[str, Recipe] = OrderedDict()
 
     def take(self, text: str) -> Recipe:
         """A program for a plan, for the caller alone."""
-        return self._idle.pop(text, None) or prepare(text, self._last_capability)
+        return self._idle.pop(text, None) or prepare(text, self._bounding)
 
     def give_back(self, text: str, recipe: Recipe) -> None:
         """Keep it for the next; there is none for a program of the host, whose plan is its own."""

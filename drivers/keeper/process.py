@@ -179,16 +179,18 @@ def set_limits(program: Program, rlimits: list[tuple[int, int, int]]) -> None:
         program.call(Call.PRLIMIT64, 0, number, Words((soft, hard)), 0)
 
 
-def drop_privileges(program: Program, plan: ProcessPlan, last_capability: int) -> None:
+def drop_privileges(program: Program, plan: ProcessPlan, bounding: frozenset[int]) -> None:
     """Become the user, with the capabilities given, no way to others, and the system call filter.
+
+    `bounding` is the bounding set so far.
 
     A filter needs CAP_SYS_ADMIN or no_new_privs: it comes before the first is lost, or last.
     """
-    known = [number for number in plan.capabilities if number <= last_capability]
+    known = sorted(bounding.intersection(plan.capabilities))
     program.step("drop capabilities")
     if plan.no_new_privs:
         program.call(Call.PRCTL, PR.SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    for number in sorted(set(range(last_capability + 1)) - set(known)):
+    for number in sorted(bounding.difference(known)):
         program.call(Call.PRCTL, PR.CAPBSET_DROP, number, 0, 0, 0)
     program.call(Call.PRCTL, PR.SET_KEEPCAPS, 1, 0, 0, 0)
     if plan.filter and not plan.no_new_privs:

@@ -6,7 +6,8 @@ which is then the first descriptor, and the packet holds `{"in_memfd": true, "n"
 
 The daemon asks; where there is a number the answer repeats it:
 
-    {"op": "spawn", "n": 1, "key": K, "plan": TEXT, "words": {...}}   see plan.py; its descriptors
+    {"op": "spawn", "n": 1, "key": K, "plan": TEXT, "bounding": [0, 1], "words": {...}}
+                                                      see plan.py; the plan's descriptors
     {"op": "adopt", "n": 4, "key": K, "pid": P}       an orphan that is the keeper's now
     {"op": "signal", "n": 2, "key": K, "signal": 9}   also while it is still being set up
     {"op": "list", "n": 3}

@@ -6,10 +6,8 @@ dead network mount) holds up nobody else.
 
 from __future__ import annotations
 
-import _thread
 import os
 import signal
-from _queue import SimpleQueue
 
 from drivers.keeper import own_ids
 from drivers.keeper.plan import Words
@@ -17,8 +15,6 @@ from drivers.keeper.prepared import PreparedPrograms, carry_out
 from drivers.keeper.protocol import Failure
 from drivers.keeper.recipe import Recipe
 from drivers.kernel import process as p
-
-_THREAD_BYTES = 256 * 1024  # of stack
 
 
 class Spawn:
@@ -119,37 +115,3 @@ class Spawn:
             return self._refusal or outcome
         finally:
             self._pid, self._pidfd, self._recipe = self.pid, self.pidfd, None
-
-
-class SpawnThreads:
-    """Threads that make processes: as many as are at work at once, and one more for the next."""
-
-    def __init__(self, last_capability: int) -> None:
-        self._programs = PreparedPrograms(last_capability)
-        self._waiting: SimpleQueue[Spawn] = SimpleQueue()
-        self._idle = 0
-        self._lock = _thread.allocate_lock()  # of the count
-        _thread.stack_size(_THREAD_BYTES)
-
-    def begin(self, spawn: Spawn) -> None:
-        """Have a process made; `spawn.is_done` tells when.
-
-        Raises RuntimeError if it takes a thread, and none can be started.
-        """
-        with self._lock:
-            starts_thread = self._idle == 0
-            self._idle -= not starts_thread
-        if starts_thread:
-            _thread.start_new_thread(self._work, ())
-        self._waiting.put(spawn)
-
-    def _work(self) -> None:
-        # handlers are for the main thread, and the processes inherit what is blocked here
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        is_spoilt = False
-        while not is_spoilt:
-            spawn = self._waiting.get()
-            is_spoilt = spawn.carry_out(self._programs)
-            with self._lock:
-                self._idle += not is_spoilt
-            spawn.done()

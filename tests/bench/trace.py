@@ -92,7 +92,7 @@ def _timed_steps(group: ControlGroup, root_fd: int) -> dict[str, float]:
     pipes = Pipes(stdin=null, stdout=null, stderr=null)
     command = Command(key="trace", root_fd=root_fd, argv=("/nowhere",), env=(), hostname="trace")
     plan, _ = make_plan(command, pipes, group)
-    recipe = ContainerRecipe(plan, process.last_capability())
+    recipe = ContainerRecipe(plan, frozenset(plan.capabilities))
     recipe.program.finish()
     fds = [null, null, null, root_fd, *group.open_to_join()]
     words = Words(argv=["/nowhere"], env=[], hostname="trace")

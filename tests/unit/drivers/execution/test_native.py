@@ -12,6 +12,8 @@ import trio
 from drivers.errors import InvalidRequest, LimitUnavailable, SpawnFailed
 from drivers.execution.base import Namespaces, Rlimit
 from drivers.execution.resources import Limits
+from drivers.keeper import crews
+from drivers.kernel.capabilities import NUMBER_OF
 from tests.native import bind, is_dead, open_box
 
 _DEFAULT_CAPABILITIES = "00000000a80425fb"
@@ -33,6 +35,18 @@ async def test_root_has_dockers_capabilities_and_no_inheritable_ones(tmp_path: P
     assert (status["Uid"], status["Groups"]) == ("0\t0\t0\t0", "0")
     assert (status["SigIgn"], status["SigBlk"], status["SigCgt"]) == ("0" * 16,) * 3
     assert (status["Umask"], status["NoNewPrivs"]) == ("0022", "0")
+
+
+async def test_each_has_its_own_capabilities_however_many_sets_there_are(tmp_path: Path) -> None:
+    every = [f"CAP_{name}" for name in ("CHOWN", "KILL", "SETUID", "SETGID", "FOWNER", "MKNOD")]
+    sets = [every[:number] for number in range(len(every) + 1)] + [[name] for name in every]
+    assert len(sets) > crews.MOST
+    async with open_box(tmp_path) as box:
+        for wanted in (*sets, *sets):
+            ran = await box.run("cat", "/proc/self/status", capabilities=frozenset(wanted))
+            status = _fields(ran.stdout)
+            mask = f"{sum(1 << NUMBER_OF[name] for name in wanted):016x}"
+            assert [status[name] for name in ("CapPrm", "CapEff", "CapBnd")] == [mask] * 3
 
 
 async def test_a_user_has_its_groups_and_no_capabilities(tmp_path: Path) -> None:
