@@ -31,7 +31,7 @@ from supervisor.spec import DEFAULT_STOP_GRACE_S
 from supervisor.states import READY, UP, Record, State
 from supervisor.stdin import Stdin
 
-OpenLogs = Callable[[Container, Drivers], AbstractAsyncContextManager[ContainerLogs]]
+OpenLogs = Callable[[Container, Drivers, trio.Nursery], AbstractAsyncContextManager[ContainerLogs]]
 Requirements = Callable[[Container], Awaitable[None]]
 
 OOM_WATCH_AFTER_S = 0.05  # from a start; what was before is told then
@@ -80,19 +80,20 @@ async def _attempt(
     failures: list[CrecheError] = []
     try:
         await requirements(container)
-        async with open_logs(container, drivers) as logs, trio.open_nursery() as nursery:
-            container.logs = logs
-            status = await run_once(
-                container.spec,
-                drivers,
-                directory=container.directory,
-                logs=logs,
-                stdin=container.stdin,
-                terminal=container.terminal,
-                neighbour=neighbour,
-                task_status=_OnStart(container, drivers.execution_of(container.spec), nursery),
-            )
-            nursery.cancel_scope.cancel()  # it will not become ready any more
+        async with trio.open_nursery() as nursery:
+            async with open_logs(container, drivers, nursery) as logs:
+                container.logs = logs
+                status = await run_once(
+                    container.spec,
+                    drivers,
+                    directory=container.directory,
+                    logs=logs,
+                    stdin=container.stdin,
+                    terminal=container.terminal,
+                    neighbour=neighbour,
+                    task_status=_OnStart(container, drivers.execution_of(container.spec), nursery),
+                )
+            nursery.cancel_scope.cancel()  # it will not become ready any more, nor say anything
         return status
     except* (CrecheError, *HOST_ERRORS) as group:
         failures += reported(group, f"start container {container.name}")

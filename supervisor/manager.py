@@ -24,7 +24,7 @@ from drivers.errors import (
     NotRunning,
     reported,
 )
-from drivers.threads import in_thread_or_here
+from drivers.threads import in_thread, in_thread_or_here
 from supervisor import lifecycle, log, making
 from supervisor.container import Container
 from supervisor.events import EventHub
@@ -93,7 +93,7 @@ class Manager(Running):
             container = self._new(spec, Record())
             top_layer = image.top_layer if image else None
             make = partial(making.make, container, top_layer, self.drivers, self._store)
-            await trio.to_thread.run_sync(make)
+            await in_thread(make)
         self.containers.add(container)
         container.announce("create")
         return container

@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
 
+import trio
+
 from drivers.errors import Conflict
 from drivers.kernel.descriptors import check_room
 from drivers.log.base import Entry, LogContext, LogDriver, ReadableLogDriver, ReadQuery
@@ -17,10 +19,12 @@ from supervisor.run import Drivers
 
 
 @contextlib.asynccontextmanager
-async def open_logs(container: Container, drivers: Drivers) -> AsyncIterator[ContainerLogs]:
-    """The logging of one run. Raises DriverError if a driver cannot be opened."""
+async def open_logs(
+    container: Container, drivers: Drivers, nursery: trio.Nursery
+) -> AsyncIterator[ContainerLogs]:
+    """The logging of one run, its tasks in `nursery`. Raises DriverError if it cannot be opened."""
     opened = await _open_drivers(container, drivers)
-    async with container_logs.open_logs(opened, container.output) as logs:
+    async with container_logs.open_logs(opened, container.output, nursery) as logs:
         try:
             yield logs
         finally:

@@ -27,6 +27,7 @@ from drivers.execution.native_start import Start, prepare
 from drivers.execution.plan import explain_ids, explain_limit
 from drivers.execution.watchers import Watchers, may_look, pid_namespace_of
 from drivers.keeper.client import Keeper, Spawned
+from drivers.threads import in_thread
 
 
 class NativeExecution(LiveContainers):
@@ -53,7 +54,7 @@ class NativeExecution(LiveContainers):
         with self._running(key):
             async with AsyncExitStack() as held:
                 with ExitStack() as opened:
-                    start = await trio.to_thread.run_sync(
+                    start = await in_thread(
                         prepare, describe, pipes, self._hierarchy, self._parent, opened
                     )
                     command, group = start.command, start.group

@@ -71,12 +71,14 @@ class JsonFile:
     async def close(self) -> None:
         self._closed = True
         self._wake()
-        async with self._writing:
-            file = self._file
-            if file is not None:
-                if file.is_compressing:
-                    await in_thread_or_here(file.close)
-                file.close()
+        if self._writing.borrowed_tokens:  # it was cancelled: what is being written is written
+            async with self._writing:
+                pass
+        file = self._file
+        if file is not None:
+            if file.is_compressing:
+                await in_thread_or_here(file.close)
+            file.close()
 
     @contextlib.asynccontextmanager
     async def read(self, query: ReadQuery) -> AsyncIterator[AsyncIterator[Sequence[Entry]]]:

@@ -157,7 +157,7 @@ class Connection:
                     complete = True
                 if not complete:
                     raise Disconnected
-        await self._send(self._h11.send(h11.EndOfMessage()))
+        await self._send_whole(self._h11.send(h11.EndOfMessage()) or b"")
 
     async def _hijack(self, answer: Hijack, headers: Mapping[str, str]) -> None:
         await self._skip_body()

@@ -71,15 +71,25 @@ class ContainerLogs:
 
 
 @contextlib.asynccontextmanager
-async def open_logs(drivers: Sequence[LogDriver], live: Broadcast) -> AsyncIterator[ContainerLogs]:
-    """The logging over drivers that are open; they are closed at the end of the block."""
-    sinks = [Sink(driver) for driver in drivers]
+async def open_logs(
+    drivers: Sequence[LogDriver], live: Broadcast, nursery: trio.Nursery
+) -> AsyncIterator[ContainerLogs]:
+    """The logging over drivers; they are closed at the end of the block.
+
+    The sinks' tasks are in `nursery`, and end with the block.
+    """
+    sinks = {Sink(driver): trio.CancelScope() for driver in drivers}
     try:
-        async with trio.open_nursery() as nursery:
-            for sink in sinks:
-                nursery.start_soon(sink.pump)
-            yield ContainerLogs(sinks, live)
-            nursery.cancel_scope.cancel()
+        for sink, scope in sinks.items():
+            nursery.start_soon(_pump, sink, scope)
+        yield ContainerLogs(list(sinks), live)
     finally:
+        for scope in sinks.values():
+            scope.cancel()
         for driver in drivers:
             await release(f"log driver {driver.name}", driver.close, FLUSH_S)
+
+
+async def _pump(sink: Sink, scope: trio.CancelScope) -> None:
+    with scope:
+        await sink.pump()
