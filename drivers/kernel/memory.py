@@ -1,9 +1,13 @@
-"""What of its memory a process passes on. Source: madvise(2), proc_pid_maps(5)."""
+"""What of its memory a process passes on, and gives back.
+
+Sources: madvise(2), proc_pid_maps(5), malloc_trim(3).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 from collections.abc import Collection
 
 from drivers.kernel.libc import check, libc
@@ -12,6 +16,17 @@ _MADV_DONTFORK = 10
 _MADV_DOFORK = 11
 _madvise = libc.madvise
 _madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+
+def give_back() -> None:
+    """Free what only refers to itself, and have the allocator return what is not in use.
+
+    Other C libraries than glibc do the latter by themselves. Blocks, for a few milliseconds.
+    """
+    gc.collect()
+    trim = getattr(libc, "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def keep_from_children(but: Collection[tuple[int, int]]) -> None:

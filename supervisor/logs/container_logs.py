@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import trio
 
+from drivers.kernel.memory import give_back
 from drivers.log.base import Batch, LogDriver, Source
+from drivers.threads import in_thread_or_here
 from supervisor import log
 from supervisor.hold import release
 from supervisor.logs.broadcast import Broadcast
@@ -15,6 +17,7 @@ from supervisor.logs.copier import copy_stream
 from supervisor.logs.sink import Sink, SinkStats
 from supervisor.output import Output
 
+MUCH_BYTES = 16 * 1024 * 1024  # the allocator keeps as much for the next who writes as much
 FLUSH_S = 10.0  # a sink that takes longer for what is left loses it, and stop stays on time
 
 
@@ -25,6 +28,7 @@ class ContainerLogs:
         self._sinks = sinks
         self._live = live
         self._copying = 0
+        self._bytes = 0  # so far
         self._changed = trio.Event()
 
     @property
@@ -56,6 +60,8 @@ class ContainerLogs:
                 await sink.flushed()
         if scope.cancelled_caught:
             log.warning("logs.not_flushed", stats=self.stats())
+        if self._bytes >= MUCH_BYTES:
+            await in_thread_or_here(give_back)
 
     async def _copy(self, output: Output, source: Source) -> None:
         try:
@@ -66,6 +72,7 @@ class ContainerLogs:
             self._changed = trio.Event()
 
     async def _fan_out(self, batch: Batch) -> None:
+        self._bytes += len(batch.data)
         for sink in self._sinks:
             await sink.put(batch)
 
