@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import gc
 import importlib.util
-import gc
 import os
 import platform
 import secrets
@@ -84,7 +83,6 @@ def _serve(config: DaemonConfig) -> None:
     else:
         make_room_in_service()
     shutdown = Shutdown()
-    gc.freeze()  # the modules stay: no collection is to look at them again
     gc.freeze()  # the modules stay: no collection is to look at them again
     trio.run(run, config, shutdown)
     if shutdown.restart:
