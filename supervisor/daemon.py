@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import gc
 import importlib.util
 import os
 import platform
@@ -29,6 +28,7 @@ from drivers.errors import (
 from drivers.execution import cgroup
 from drivers.execution.hierarchy import make_room_in_service
 from drivers.keeper.client import open_keeper
+from drivers.kernel.memory import share_one_arena
 from drivers.log.base import LogContext, LogDriver
 from supervisor import log, rootless
 from supervisor.config import DaemonConfig, parse_arguments
@@ -83,7 +83,7 @@ def _serve(config: DaemonConfig) -> None:
     else:
         make_room_in_service()
     shutdown = Shutdown()
-    gc.freeze()  # the modules stay: no collection is to look at them again
+    share_one_arena()
     trio.run(run, config, shutdown)
     if shutdown.restart:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

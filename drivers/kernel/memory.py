@@ -1,29 +1,38 @@
 """What of its memory a process passes on, and gives back.
 
-Sources: madvise(2), proc_pid_maps(5), malloc_trim(3).
+Sources: madvise(2), proc_pid_maps(5), malloc_trim(3), mallopt(3).
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 from collections.abc import Collection
 
 from drivers.kernel.libc import check, libc
 
 _MADV_DONTFORK = 10
 _MADV_DOFORK = 11
+_M_ARENA_MAX = -8
 _madvise = libc.madvise
 _madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
-def give_back() -> None:
-    """Free what only refers to itself, and have the allocator return what is not in use.
+def share_one_arena() -> None:
+    """Let all threads have their memory from one place: of others not all is ever given back.
 
-    Other C libraries than glibc do the latter by themselves. Blocks, for a few milliseconds.
+    Called while there is one thread. Source: mallopt(3).
     """
-    gc.collect()
+    set_option = getattr(libc, "mallopt", None)
+    if set_option is not None:
+        set_option(_M_ARENA_MAX, 1)
+
+
+def give_back() -> None:
+    """Have the allocator return to the kernel what it keeps of memory that was freed.
+
+    Other C libraries than glibc do so by themselves. Blocks, for less than a millisecond.
+    """
     trim = getattr(libc, "malloc_trim", None)
     if trim is not None:
         trim(0)
