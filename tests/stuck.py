@@ -60,8 +60,8 @@ class SilentFilesystem:
 
 @contextlib.contextmanager
 def silent_filesystem(path: Path) -> Iterator[SilentFilesystem]:
-    """Mount one at a new directory; at the end of the block all who wait in it get an error."""
-    path.mkdir()
+    """Mount one at a directory; at the end of the block all who wait in it get an error."""
+    path.mkdir(exist_ok=True)
     device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     silent = SilentFilesystem(path, device)
     server = threading.Thread(target=silent.serve)

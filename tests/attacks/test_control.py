@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from supervisor.lifecycle import OOM_WATCH_AFTER_S
 from tests.system.daemon import PATIENCE_S, Daemon
 from tests.system.wire import ask, call
 
@@ -259,6 +260,7 @@ def test_clients_that_come_and_go_leave_nothing(creched: Daemon) -> None:
     creched.docker("run", "-d", "--name", "busy", "busybox", "sleep", "1000", check=True)
     assert creched.process is not None
     descriptors = Path(f"/proc/{creched.process.pid}/fd")
+    time.sleep(2 * OOM_WATCH_AFTER_S)  # then the container has all that it will have
     before = len(os.listdir(descriptors))
     for _ in range(300):
         for path in ("attach?stream=1&stdout=1", "wait?condition=next-exit"):

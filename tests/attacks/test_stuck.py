@@ -191,6 +191,26 @@ def test_a_client_is_told_what_could_not_be_ended_and_that_it_is_there_yet(
     creched.docker("rm", "stuck", check=True)
 
 
+def test_a_bind_that_never_answers_holds_up_nobody_else(creched: Daemon, tmp_path: Path) -> None:
+    """ATTACKS 41: its start waits for the kernel, in a thread."""
+    source = tmp_path / "silent/source"
+    source.mkdir(parents=True)
+    bind = f"{source}:/silent"
+    creched.docker("create", "--name", "waits", "-v", bind, "busybox", "true", check=True)
+    with (
+        silent_filesystem(source.parent) as silent,
+        creched.docker_begun("start", "waits") as starting,
+    ):
+        assert silent.asked.wait(PATIENCE_S)
+        ran = creched.docker("run", "--rm", "busybox", "echo", "meanwhile", check=True)
+        assert ran.stdout == "meanwhile\n"
+        assert starting.poll() is None
+        silent.abort()
+        assert starting.wait(PATIENCE_S) == 1
+    creched.docker("start", "-a", "waits", check=True)
+    creched.docker("rm", "waits", check=True)
+
+
 def test_a_new_daemon_starts_beside_what_a_killed_one_could_not_end(
     fresh_creched: Daemon, tmp_path: Path
 ) -> None:
