@@ -117,10 +117,6 @@ class ControlGroup:
             raise
         return opened
 
-    def discard(self) -> None:
-        """Remove the group, which nothing has entered."""
-        self._at.remove()
-
     async def remove(self) -> None:
         """Remove the group with those below it, killing what is still in it.
 

@@ -54,9 +54,7 @@ class NativeExecution(LiveContainers):
         with self._running(key):
             async with AsyncExitStack() as held:
                 with ExitStack() as opened:
-                    start = await in_thread(
-                        prepare, describe, pipes, self._hierarchy, self._parent, opened
-                    )
+                    start = await self._prepare(key, describe, pipes, opened)
                     command, group = start.command, start.group
                     held.push_async_callback(_remove, group)
                     spawned = await self._spawn_unseen(start, held)
@@ -71,6 +69,15 @@ class NativeExecution(LiveContainers):
                     task_status.started(as_started(spawned, master))
                     end = await self._keeper.wait(key)
                 return exit_status(end, oom_killed=group.oom_kills() > 0)
+
+    async def _prepare(
+        self, key: str, describe: Describe, pipes: Pipes, opened: ExitStack
+    ) -> Start:
+        try:
+            return await in_thread(prepare, describe, pipes, self._hierarchy, self._parent, opened)
+        except BaseException:  # its group may be there: half made, or since an earlier life
+            await _remove(ControlGroup(self._hierarchy, self._parent, key))
+            raise
 
     def _let_go(self, key: str, spawned: Spawned) -> None:
         """The first process has been reaped: nobody may signal it any more."""

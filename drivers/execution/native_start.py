@@ -36,6 +36,8 @@ def prepare(
 ) -> Start:
     """All that may have to be waited for; blocks. `opened` closes the descriptors.
 
+    A group that is there after a failure is the caller's to remove.
+
     In one go: what changes thread waits for it longer than most of this takes.
     """
     command = describe()
@@ -43,12 +45,8 @@ def prepare(
     group = ControlGroup(
         hierarchy, cgroup_parent, command.key, command.limits, command.device_rules
     )
-    try:
-        group.create()
-        return _prepare(command, pipes, group, opened)
-    except BaseException:  # nobody else knows of it
-        group.discard()
-        raise
+    group.create()
+    return _prepare(command, pipes, group, opened)
 
 
 def _prepare(command: Command, pipes: Pipes, group: ControlGroup, opened: ExitStack) -> Start:
