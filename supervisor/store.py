@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from drivers.errors import CorruptData, NoSpace
+from drivers.errors import CorruptData, DriverError, NoSpace
 from drivers.threads import in_thread_or_here
 from supervisor import log
 from supervisor.spec import ContainerSpec
@@ -26,6 +26,8 @@ SCHEMA_VERSION = 1
 GATHER_S = 0.002  # from a change to its writing, unless there is another ...
 LONGEST_S = 0.02  # ... until then
 RETRY_S = 1.0
+# Source: sqlite.org/rescode.html; the file of shared memory is made as large as it takes.
+_NO_SPACE = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE})
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS containers (
     id TEXT PRIMARY KEY,
@@ -53,8 +55,8 @@ class Store:
         """Write what is not written yet and close."""
         try:
             self._write_changes(self._changed)
-        except NoSpace as error:
-            log.error("store.full", error=error)
+        except DriverError as error:
+            log.error("store.not_written", error=error)
         self._database.close()
 
     def save(self, spec: ContainerSpec, record: Record) -> None:
@@ -85,8 +87,8 @@ class Store:
             self._work = trio.Event()
             try:
                 await self._write_present_changes()
-            except NoSpace as error:
-                log.error("store.full", error=error)
+            except DriverError as error:
+                log.error("store.not_written", error=error)
                 await trio.sleep(RETRY_S)  # room on a disk announces itself by no descriptor
                 self._work.set()
 
@@ -126,12 +128,15 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Raises NoSpace for what SQLite cannot write."""
+        """Raises NoSpace or DriverError for what SQLite cannot write."""
         try:
             with self._one_at_a_time, self._database:
                 yield
         except sqlite3.OperationalError as error:
-            raise NoSpace(f"state.db: no space left on device: {error}") from error
+            if error.sqlite_errorcode in _NO_SPACE:
+                raise NoSpace(f"state.db: no space left on device: {error}") from error
+            name = error.sqlite_errorname
+            raise DriverError(f"state.db cannot be written: {error} ({name})") from error
 
 
 def open_store(path: Path) -> Store:

@@ -209,7 +209,8 @@ def explain_limit(error: SpawnFailed) -> str | None:
     else:
         return None
     cause = os.strerror(error.errno).lower()
-    return f"{what} cannot be set: {cause} (raising it needs CAP_SYS_RESOURCE)"
+    most = ", and fs.nr_open is the most" if what == "ulimit nofile" else ""
+    return f"{what} cannot be set: {cause} (raising it needs CAP_SYS_RESOURCE{most})"
 
 
 def explain_ids(error: SpawnFailed) -> DriverError | None:

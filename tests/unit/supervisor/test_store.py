@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from drivers.errors import DriverError, NoSpace
 from supervisor.spec import ContainerSpec
 from supervisor.states import Record, State
 from supervisor.store import GATHER_S, Store, open_store
@@ -61,3 +62,14 @@ async def test_a_late_change_brings_nobody_back(tmp_path: Path) -> None:
     again = open_store(tmp_path / "state.db")
     assert states(again) == []
     again.close()
+
+
+def test_what_is_told_of_a_failure_is_what_it_was(store: Store) -> None:
+    store._database.execute("PRAGMA query_only = 1")
+    with pytest.raises(DriverError, match=r"state.db cannot be written: .* \(SQLITE_READONLY\)"):
+        store.save(SPEC, Record())
+    store._database.execute("PRAGMA query_only = 0")
+    store._database.execute("PRAGMA max_page_count = 1")
+    labels = {"long": "x" * 100_000}
+    with pytest.raises(NoSpace, match="no space left on device"):
+        store.save(ContainerSpec(id=SPEC.id, name="aa", labels=labels), Record())

@@ -88,6 +88,7 @@ def test_nonsense_is_refused_by_name(root_fd: int, options: dict[str, Any], mess
 def test_a_limit_that_was_refused_is_named() -> None:
     told = explain_limit(SpawnFailed("set rlimit 7", 1))
     assert told == (
-        "ulimit nofile cannot be set: operation not permitted (raising it needs CAP_SYS_RESOURCE)"
+        "ulimit nofile cannot be set: operation not permitted "
+        "(raising it needs CAP_SYS_RESOURCE, and fs.nr_open is the most)"
     )
     assert explain_limit(SpawnFailed("mount proc", 1)) is None
