@@ -1,4 +1,4 @@
-"""HTTP/1.1 over a stream: bytes to requests, answers to bytes. The framing is h11's."""
+"""HTTP/1.1 over a stream: requests one after the other, and an answer to each."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import parse_qs, unquote
 
-import h11
 import trio
 
 from supervisor.control.hangup import ended_by_hang_up
 from supervisor.control.http import Answer, Hijack, Peer, Request, Response, Stream
+from supervisor.control.message import BadRequest, Message
 
-HEADER_BYTES = 64 * 1024
 HEADER_S = 30.0  # for a request's head, once it has begun
 IDLE_S = 300.0
 BODY_S = 300.0  # without a byte of the body
 SKIPPED_BYTES = 64 * 1024 * 1024  # of a body that nobody wants; a client that sends more is cut off
 _HEAD_READ_BYTES = 16 * 1024
 _BODY_READ_BYTES = 256 * 1024
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Disconnected(Exception):
@@ -34,54 +34,75 @@ class Connection:
         self._stream = stream
         self._peer = peer
         self._server = server
-        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADER_BYTES)
+        self._unread = b""  # what has come and belongs to no message yet
+        self._message = Message()  # the present one, or the last
+        self._is_told_to_go_on = False
 
     async def next_request(self) -> Request | None:
-        """The next request, or None when the client has closed or said nothing for too long."""
-        if self._h11.our_state is self._h11.their_state is h11.DONE:
-            self._h11.start_next_cycle()
-        if self._h11.our_state is not h11.IDLE:
-            return None
-        with trio.move_on_after(HEADER_S if self._h11.trailing_data[0] else IDLE_S):
-            event = await self._next_event(_HEAD_READ_BYTES)
-            if isinstance(event, h11.Request):
-                return self._request(event)
-        return None
+        """The next request, or None when the client has closed or said nothing for too long.
 
-    def _request(self, event: h11.Request) -> Request:
-        path, _, query = event.target.decode("latin-1").partition("?")
+        Raises BadRequest.
+        """
+        message = self._message = Message()
+        self._is_told_to_go_on = False
+        with trio.move_on_after(HEADER_S if self._unread else IDLE_S) as scope:
+            while not message.has_head:
+                data = self._unread or await self._receive(_HEAD_READ_BYTES)
+                if not data:
+                    if message.head_bytes:
+                        raise BadRequest("the end of the connection in a head")
+                    return None
+                self._unread = message.feed_head(data)
+                scope.deadline = min(scope.deadline, trio.current_time() + HEADER_S)
+        return self._request(message) if message.has_head else None
+
+    def _request(self, message: Message) -> Request:
+        path, _, query = message.target.partition("?")
         return Request(
-            method=event.method.decode("ascii"),
+            method=message.method,
             path=unquote(path),
             query=parse_qs(query, keep_blank_values=True),
-            headers={k.decode("latin-1"): v.decode("latin-1") for k, v in event.headers},
+            headers=message.headers,
             peer=self._peer,
             body=_Body(self),
         )
 
     async def body_part(self) -> bytes | None:
-        """What comes next of the present request's body; None at its end."""
-        if self._h11.they_are_waiting_for_100_continue:
-            await self._send(self._h11.send(_information(HTTPStatus.CONTINUE)))
-        with trio.fail_after(BODY_S):
-            event = await self._next_event()
-        return bytes(event.data) if isinstance(event, h11.Data) else None
+        """What comes next of the present request's body; None at its end. Raises BadRequest."""
+        message = self._message
+        if self._waits_to_go_on:
+            self._is_told_to_go_on = True
+            await self._send_whole(_CONTINUE)
+        while not message.has_end:
+            data = self._unread
+            if not data:
+                with trio.fail_after(BODY_S):
+                    data = await self._receive(_BODY_READ_BYTES)
+            if not data:
+                raise BadRequest("the end of the connection in a body")
+            part, self._unread = message.feed_body(data)
+            if part:
+                return part
+        return None
 
-    async def _next_event(self, read_bytes: int = _BODY_READ_BYTES) -> object:
+    @property
+    def _waits_to_go_on(self) -> bool:
+        """Whether the client sends nothing of its body before it is told to."""
+        return self._message.expects_to_go_on and not self._is_told_to_go_on and not self._unread
+
+    async def _receive(self, most: int) -> bytes:
+        """What there is, or comes next; nothing at the end."""
+        sock = self._stream.socket
         while True:
-            event = self._h11.next_event()
-            if event is not h11.NEED_DATA:
-                return event
-            sock = self._stream.socket
             await trio.lowlevel.wait_readable(sock)
             try:
-                self._h11.receive_data(os.read(sock.fileno(), read_bytes))
+                return os.read(sock.fileno(), most)
             except BlockingIOError:
                 continue
             except OSError as error:
                 raise Disconnected from error
 
-    async def _send(self, data: bytes | None) -> None:
+    async def _send(self, data: bytes) -> None:
         try:
             if data:
                 await self._stream.send_all(data)
@@ -102,85 +123,85 @@ class Connection:
         """Send an answer; whether another request may follow on this connection."""
         match answer:
             case Response():
-                waits = self._h11.they_are_waiting_for_100_continue
-                await self._send_response(request, answer, headers)
+                waits = self._waits_to_go_on
+                await self._send_response(request, answer, headers, close=waits)
                 if not waits:
                     await self._skip_body()
-                return not waits
+                return not waits and self._message.keeps_connection
             case Stream():
                 async with answer.held:
                     await self._send_stream(request, answer, headers)
-                return not answer.close
+                message = self._message
+                is_delimited = message.takes_chunks and message.has_end
+                return not answer.close and is_delimited and message.keeps_connection
             case Hijack():
                 async with answer.held:
                     await self._hijack(answer, headers)
                 return False
 
-    def _head(self, headers: Mapping[str, str], content_type: str) -> list[tuple[str, str]]:
-        head = [("Server", self._server), *headers.items()]
-        return [*head, ("Content-Type", content_type)] if content_type else head
-
-    def _begin(self, status: int, head: list[tuple[str, str]]) -> bytes:
-        phrase = HTTPStatus(status).phrase
-        return self._h11.send(h11.Response(status_code=status, headers=head, reason=phrase)) or b""
+    def _head(self, status: int, headers: Mapping[str, str], *, close: bool = False) -> bytes:
+        """The head of an answer. Raises ValueError for a header that would be two."""
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"Server: {self._server}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        if (close or not self._message.keeps_connection) and "Connection" not in headers:
+            lines.append("Connection: close")
+        text = "\r\n".join(lines)
+        if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1:
+            raise ValueError(f"a line break in a header of {headers}")
+        return f"{text}\r\n\r\n".encode("latin-1")
 
     async def _send_response(
-        self, request: Request, answer: Response, headers: Mapping[str, str]
+        self, request: Request, answer: Response, headers: Mapping[str, str], *, close: bool
     ) -> None:
         has_body = answer.status not in (204, 304)
-        head = self._head({**headers, **answer.headers}, answer.content_type if has_body else "")
+        head = {**headers, **answer.headers}
         if has_body:
-            head.append(("Content-Length", str(len(answer.body))))
-        if self._h11.they_are_waiting_for_100_continue:
-            head.append(("Connection", "close"))
-        data = self._begin(answer.status, head)
+            head |= {"Content-Type": answer.content_type, "Content-Length": str(len(answer.body))}
+        data = self._head(answer.status, head, close=close)
         if has_body and request.method != "HEAD":
-            data += self._h11.send(h11.Data(data=answer.body)) or b""
-        await self._send_whole(data + (self._h11.send(h11.EndOfMessage()) or b""))
+            data += answer.body
+        await self._send_whole(data)
 
     async def _send_stream(
         self, request: Request, answer: Stream, headers: Mapping[str, str]
     ) -> None:
-        head = self._head({**headers, **answer.headers}, answer.content_type)
-        if answer.close:
-            head.append(("Connection", "close"))
-        head.append(("Transfer-Encoding", "chunked"))
+        chunked = self._message.takes_chunks
+        head = {**headers, **answer.headers, "Content-Type": answer.content_type}
+        if chunked:
+            head["Transfer-Encoding"] = "chunked"
         async with contextlib.aclosing(answer.body) as body:  # type: ignore[type-var]
             await self._skip_body()
-            await self._send_whole(self._begin(200, head))
-            if request.method != "HEAD":
-                complete = False
-                async with ended_by_hang_up(self._stream):
-                    async for part in body:
-                        if part:
-                            await self._send(self._h11.send(h11.Data(data=part)))
-                    complete = True
-                if not complete:
-                    raise Disconnected
-        await self._send_whole(self._h11.send(h11.EndOfMessage()) or b"")
+            await self._send_whole(self._head(200, head, close=answer.close or not chunked))
+            if request.method == "HEAD":
+                return
+            complete = False
+            async with ended_by_hang_up(self._stream):
+                async for part in body:
+                    if part:
+                        await self._send(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+                complete = True
+            if not complete:
+                raise Disconnected
+        if chunked:
+            await self._send_whole(b"0\r\n\r\n")
 
     async def _hijack(self, answer: Hijack, headers: Mapping[str, str]) -> None:
         await self._skip_body()
-        head = self._head(headers, answer.content_type)
-        if self._h11.their_state is h11.MIGHT_SWITCH_PROTOCOL:  # type: ignore[attr-defined]
-            head += [("Connection", "Upgrade"), ("Upgrade", "tcp")]
-            data = self._h11.send(_information(HTTPStatus.SWITCHING_PROTOCOLS, head))
-        else:
-            data = _plain_head(head)
-        await self._send(data)  # a write of its own: clients lose what comes with the head
-        await answer.run(self._stream, self._h11.trailing_data[0])
+        head = {**headers, "Content-Type": answer.content_type}
+        if self._message.wants_upgrade:
+            data = self._head(101, {**head, "Connection": "Upgrade", "Upgrade": "tcp"})
+        else:  # old clients take it as the start of a raw stream
+            data = self._head(200, head)
+        await self._send_whole(data)  # a write of its own: clients lose what comes with the head
+        unread, self._unread = self._unread, b""
+        await answer.run(self._stream, unread)
 
     async def _skip_body(self) -> None:
         """Read what is left of the request's body, so that the next request can follow."""
-        if self._h11.their_state is not h11.SEND_BODY:
-            return
         size = 0
         with trio.fail_after(BODY_S):
-            while self._h11.their_state is h11.SEND_BODY:
-                if self._h11.they_are_waiting_for_100_continue:
-                    return
-                event = await self._next_event()
-                size += len(event.data) if isinstance(event, h11.Data) else 0
+            while not self._message.has_end and not self._waits_to_go_on:
+                size += len(await self.body_part() or b"")
                 if size > SKIPPED_BYTES:
                     raise Disconnected
 
@@ -199,15 +220,3 @@ class _Body:
         if part is None:
             raise StopAsyncIteration
         return part
-
-
-def _information(
-    status: HTTPStatus, head: list[tuple[str, str]] | None = None
-) -> h11.InformationalResponse:
-    return h11.InformationalResponse(status_code=status, headers=head or [], reason=status.phrase)
-
-
-def _plain_head(headers: list[tuple[str, str]]) -> bytes:
-    """The head of an answer that old clients take as the start of a raw stream."""
-    lines = [f"{name}: {value}" for name, value in headers]
-    return "\r\n".join(["HTTP/1.1 200 OK", *lines, "", ""]).encode("latin-1")

@@ -10,7 +10,6 @@ import socket
 import traceback
 from pathlib import Path
 
-import h11
 import msgspec
 import trio
 
@@ -27,6 +26,7 @@ from supervisor import log
 from supervisor.control import auth, faults
 from supervisor.control.connection import SKIPPED_BYTES, Connection, Disconnected
 from supervisor.control.http import Answer, Request, Response
+from supervisor.control.message import BadRequest
 from supervisor.control.router import API_VERSION, Router, version_text
 
 CONNECTIONS = 4096  # at a time; more wait in the socket's queue
@@ -106,7 +106,7 @@ class Server:
             await self._requests(connection, refusal)
         except* (Disconnected, trio.TooSlowError):
             pass
-        except* h11.RemoteProtocolError as group:
+        except* BadRequest as group:
             log.debug("control.bad_http", peer=peer, error=leaves(group)[0])
             await _answer_no_http(stream)
         # What fails once the head is out can only be told by the end of the connection. As below,
@@ -140,7 +140,7 @@ class Server:
         # A bug while one request is answered is told in full, but does not take the containers'
         # supervisor away from everybody else.
         except Exception as failure:
-            if isinstance(failure, Disconnected | trio.TooSlowError | h11.RemoteProtocolError):
+            if isinstance(failure, Disconnected | trio.TooSlowError | BadRequest):
                 raise
             told = _told(failure, f"{request.method} {request.path}")
             return _bug_response(request, failure) if told is None else error_response(told)

@@ -8,6 +8,7 @@ import socket
 import time
 from pathlib import Path
 
+from supervisor.lifecycle import OOM_WATCH_AFTER_S
 from tests.system.daemon import Daemon
 
 ROUNDS = 150
@@ -34,6 +35,7 @@ def test_execs_that_are_started_and_dropped_leave_nothing(creched: Daemon) -> No
     creched.docker("run", "-d", "--name", "busy", "busybox", "sleep", "1000", check=True)
     assert creched.process is not None
     descriptors = Path(f"/proc/{creched.process.pid}/fd")
+    time.sleep(2 * OOM_WATCH_AFTER_S)  # then the container has all that it will have
     before = len(os.listdir(descriptors))
     for turn in range(ROUNDS):
         flood = {"Cmd": ["head", "-c", "3000000", "/dev/zero"], "AttachStdout": True}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -27,7 +28,11 @@ from tests.shortage import at_most_descriptors, limited, open_descriptors, witho
 from tests.system.conftest import running_daemon
 from tests.system.daemon import PATIENCE_S, Daemon
 from tests.system.docker import state, until
+from tests.system.rootless import RootlessDaemon
+from tests.system.test_rootless import creched as rootless
 from tests.system.wire import Connection, ask
+
+__all__ = ["rootless"]
 
 TOO_MANY = "too many open files"
 LIMIT = "LimitNOFILE"  # what to change
@@ -170,6 +175,18 @@ def test_no_more_processes_is_told_by_the_limit_that_is_reached(fresh_creched: D
     assert daemon.docker("run", "--rm", "busybox", "echo", "again", check=True).stdout == "again\n"
     daemon.docker("kill", "counts", check=True)
     _counted(daemon.docker("logs", "counts", check=True).stdout)
+
+
+def test_a_users_own_limit_on_processes_is_told(rootless: RootlessDaemon) -> None:
+    """ATTACKS 43: RLIMIT_NPROC counts what the user has, in any control group."""
+    keeper = _keeper_pid(rootless)
+    soft, hard = resource.prlimit(keeper, resource.RLIMIT_NPROC)
+    resource.prlimit(keeper, resource.RLIMIT_NPROC, (1, hard))
+    try:
+        assert "ulimit -u" in _fail_to_start(rootless)
+    finally:
+        resource.prlimit(keeper, resource.RLIMIT_NPROC, (soft, hard))
+    assert rootless.docker("run", "--rm", "busybox", "echo", "on", check=True).stdout == "on\n"
 
 
 def test_a_daemon_that_can_start_no_thread_goes_on(fresh_creched: Daemon) -> None:

@@ -124,7 +124,7 @@ def test_a_reader_that_has_gone_ends_the_command_quietly() -> None:
 
 
 def test_the_client_imports_none_of_the_heavy_libraries() -> None:
-    heavy = "{'trio', 'h11', 'psutil', 'rich', 'msgspec', 'drivers', 'xmlrpc'}"
+    heavy = "{'trio', 'httptools', 'psutil', 'rich', 'msgspec', 'drivers', 'xmlrpc'}"
     code = f"import sys, supervisor.cli.main\nprint(sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True

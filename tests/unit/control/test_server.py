@@ -204,6 +204,12 @@ async def test_a_connection_can_become_a_plain_stream(upgrade: bytes) -> None:
         b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
         b"POST /unread HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
         b"GET /echo HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200_000,
+        b"GET x:y HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /echo HTTP/1.1\r\n\r\n",
+        b"GET /echo HTTP/2.0\r\nHost: x\r\n\r\n",
+        b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n",
+        b"\x16\x03\x01\x02\x00",
     ],
 )
 async def test_what_is_no_http_is_a_400_and_the_end(request_: bytes) -> None:
@@ -212,7 +218,7 @@ async def test_what_is_no_http_is_a_400_and_the_end(request_: bytes) -> None:
         assert b"HTTP/1.1 400 " in await everything(client)
 
 
-@pytest.mark.parametrize("target", ["//[", "/%ff%00", "/v1.99999999999999/echo", "x:y", "*"])
+@pytest.mark.parametrize("target", ["//[", "/%ff%00", "/v1.99999999999999/echo", "*"])
 async def test_a_target_that_is_none_of_ours_is_not_found(target: str) -> None:
     async with open_site(routes()) as site:
         assert (await site.ask("GET", target)).status == 404
