@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import resource
 import socket
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from tests.shortage import at_most_descriptors, limited, open_descriptors, witho
 from tests.system.conftest import running_daemon
 from tests.system.daemon import PATIENCE_S, Daemon
 from tests.system.docker import state, until
-from tests.system.rootless import RootlessDaemon
+from tests.system.rootless import UID, RootlessDaemon
 from tests.system.test_rootless import creched as rootless
 from tests.system.wire import Connection, ask
 
@@ -179,13 +178,14 @@ def test_no_more_processes_is_told_by_the_limit_that_is_reached(fresh_creched: D
 
 def test_a_users_own_limit_on_processes_is_told(rootless: RootlessDaemon) -> None:
     """ATTACKS 43: RLIMIT_NPROC counts what the user has, in any control group."""
-    keeper = _keeper_pid(rootless)
-    soft, hard = resource.prlimit(keeper, resource.RLIMIT_NPROC)
-    resource.prlimit(keeper, resource.RLIMIT_NPROC, (1, hard))
+    as_user = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "prlimit"]
+    change = [*as_user, f"--pid={_keeper_pid(rootless)}"]
+    shown = subprocess.check_output([*change, "--nproc", "--noheadings", "-o", "SOFT"], text=True)
+    subprocess.run([*change, "--nproc=1:"], check=True)
     try:
         assert "ulimit -u" in _fail_to_start(rootless)
     finally:
-        resource.prlimit(keeper, resource.RLIMIT_NPROC, (soft, hard))
+        subprocess.run([*change, f"--nproc={shown.strip()}:"], check=True)
     assert rootless.docker("run", "--rm", "busybox", "echo", "on", check=True).stdout == "on\n"
 
 
