@@ -14,6 +14,7 @@ import trio
 from drivers.errors import InvalidRequest
 from drivers.execution.base import Command, ExecutionDriver, ExitStatus, Started
 from drivers.execution.id_map import open_user_namespace
+from drivers.kernel.descriptors import check_room
 from drivers.log.base import LogContext, LogDriver
 from drivers.network.base import NetworkDriver
 from drivers.storage.base import StorageDriver
@@ -92,7 +93,7 @@ async def run_once(
             logs.open()
             userns_fd = _user_namespace(spec, until_start)
             devices, rules = devices_of(spec.isolation)
-            return build_command(
+            command = build_command(
                 spec,
                 root_fd=root.get(userns_fd, until_start),
                 joined=join(spec.isolation, neighbour, until_start, spec.user_map),
@@ -102,6 +103,8 @@ async def run_once(
                 devices=devices,
                 device_rules=rules,
             )
+            check_room()  # now, when it has more open than at any other time
+            return command
 
         held.callback(terminal.close)
         process = partial(execution.run, spec.id, describe)
