@@ -57,6 +57,7 @@ def _measure(chosen: list[str], setup: Setup) -> list[Figure]:
     for subjects, of_round in rounds:
         for name in [name for name in subjects if name in chosen and name not in missing]:
             print(f"measuring {name} ...", file=sys.stderr, flush=True)
+            os.sync()  # what the last one left
             try:
                 figures += subjects[name](of_round)
             except Missing as error:

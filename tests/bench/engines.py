@@ -112,6 +112,7 @@ def _running(
         archive = setup.directory / "root.tar"
         with contextlib.closing(Api(socket)) as api, archive.open("rb") as tar:
             api.call("POST", "/images/create", upload=tar, fromSrc="-", repo="bench")
+        os.sync()  # or it is written while something is measured
         yield engine
     finally:
         process.send_signal(signal.SIGTERM)

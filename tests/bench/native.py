@@ -92,6 +92,7 @@ async def _fill(storage: StorageDriver, setup: Setup) -> None:
         await trio.to_thread.run_sync(storage.apply_diff, _BASE, None, layer)
     for key in (_KEY, *_KEYS):
         await trio.to_thread.run_sync(storage.create, key, _BASE)
+    await trio.to_thread.run_sync(os.sync)  # or it is written while something is measured
 
 
 async def _run_once(driver: ExecutionDriver, storage: StorageDriver, key: str) -> None:
