@@ -39,11 +39,6 @@ class LiveContainers:
         self._parent = cgroup_parent
         self._live: dict[str, Live | None] = {}  # None before its start and after its end
 
-    @property
-    def cgroup_version(self) -> int:
-        """Which version of control groups its containers are in."""
-        return self._hierarchy.version
-
     @contextlib.contextmanager
     def _running(self, key: str) -> Iterator[None]:
         """The key is taken during the block. Raises AlreadyExists, InvalidRequest."""

@@ -21,8 +21,6 @@ from drivers.execution.terminal import Terminal, terminal_below
 from drivers.execution.watchers import Watchers, pid_namespace_of
 from drivers.keeper.client import Exit, Keeper, Spawned
 
-RELEASE_S = 20.0
-
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _numbers = itertools.count(1)
 

@@ -36,9 +36,8 @@ def prepare(
 ) -> Start:
     """All that may have to be waited for; blocks. `opened` closes the descriptors.
 
-    A group that is there after a failure is the caller's to remove.
-
-    In one go: what changes thread waits for it longer than most of this takes.
+    In one go: what changes thread waits for it longer than most of this takes. A group that is
+    there after a failure is the caller's to remove.
     """
     command = describe()
     check_can_end(command, has_groups=bool(hierarchy.mounts))

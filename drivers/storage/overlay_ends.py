@@ -7,6 +7,7 @@ Source: the kernel's overlayfs.rst, "Volatile mount": only such mounts are spare
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 
@@ -37,8 +38,7 @@ class OverlayEnds:
         with self._changed:
             fds = self._waiting.pop(key, [])
             self._changed.wait_for(lambda: key not in self._closing)
-        for fd in fds:
-            os.close(fd)
+        _close(fds)
 
     def close(self) -> None:
         """Let go of all, and end; blocks."""
@@ -53,14 +53,19 @@ class OverlayEnds:
                 self._changed.wait_for(lambda: self._waiting or self._is_over)
                 self._changed.wait_for(self._is_enough, LINGER_S)
                 self._closing, self._waiting = self._waiting, {}
-            if not self._closing:
-                return
+                if self._is_over and not self._closing:
+                    return
             for fds in self._closing.values():
-                for fd in fds:
-                    os.close(fd)
+                _close(fds)
             with self._changed:
                 self._closing = {}
                 self._changed.notify_all()
 
     def _is_enough(self) -> bool:
         return self._is_over or len(self._waiting) >= MOST
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        with contextlib.suppress(OSError):  # of the disk's; it is closed. Source: close(2)
+            os.close(fd)

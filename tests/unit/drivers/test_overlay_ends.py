@@ -65,6 +65,19 @@ def test_who_needs_the_layer_again_waits_for_no_other(
     os.close(told)
 
 
+def test_it_goes_on_after_all_that_waited_has_been_taken(ends: OverlayEnds) -> None:
+    held, told = mount()
+    ends.let_go("k", held)
+    time.sleep(overlay_ends.LINGER_S / 4)  # it waits for more by now
+    ends.finish("k")
+    assert is_closed(told)
+    os.close(told)
+    time.sleep(2 * overlay_ends.LINGER_S)  # and has found nothing
+    held, told = mount()
+    ends.let_go("k", held)
+    until_closed(told)
+
+
 def test_many_do_not_wait_for_one_another(
     ends: OverlayEnds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
