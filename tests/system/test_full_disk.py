@@ -30,3 +30,15 @@ def test_starting_and_loading_on_a_full_disk_say_so_and_work_again_later(
     daemon.docker("rm", "filler", check=True)
     assert daemon.docker("start", "-a", "before", check=True).stdout == "hi\n"
     assert daemon.docker("run", "--rm", "busybox", "echo", "again", check=True).stdout == "again\n"
+
+
+def test_what_a_container_filled_is_free_when_it_has_removed_itself(
+    creched_on_small_disk: Daemon,
+) -> None:
+    daemon = creched_on_small_disk
+    for _ in range(3):
+        script = "dd if=/dev/zero of=/big bs=64k; while echo >> /small; do :; done"
+        filled = daemon.docker("run", "--rm", "busybox", "sh", "-c", script)
+        assert "No space left on device" in filled.stderr
+        ran = daemon.docker("run", "--rm", "busybox", "echo", "again", check=True)
+        assert ran.stdout == "again\n"
