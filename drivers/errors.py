@@ -50,6 +50,7 @@ _EXHAUSTED: Mapping[int, str] = {
     errno_names.ENOMEM: "the host has no more, or the control group of the daemon",
 }
 _NO_THREAD = "can't start new thread"  # all that Python tells of it
+_LONG_PATH = 200
 
 
 class CrecheError(Exception):
@@ -181,10 +182,16 @@ class ConfigError(CrecheError):
     """A unit or configuration file is wrong; the message starts with `file:line: key`."""
 
 
+def _shown(path: str | bytes) -> str:
+    """The path, without its middle if it is too long to be read."""
+    text = os.fsdecode(path)
+    return text if len(text) <= _LONG_PATH else f"{text[: _LONG_PATH // 2]}...{text[-40:]}"
+
+
 def from_os_error(error: OSError, what: str) -> DriverError:
     """The DriverError for an OSError met while doing `what` ("create layer 'a1b2'")."""
     cause = os.strerror(error.errno) if error.errno else str(error)
-    where = f" {os.fsdecode(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
+    where = f" {_shown(error.filename)}" if isinstance(error.filename, (str, bytes)) else ""
     message = f"{what}:{where} {cause.lower()}"
     if error.errno in (errno_names.ENOSPC, errno_names.EDQUOT):
         return NoSpace(message)

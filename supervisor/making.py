@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from drivers.errors import (
     from_os_error,
 )
 from drivers.execution.base import ExecutionDriver
+from drivers.kernel.tree import remove_tree
 from drivers.storage.base import StorageDriver
 from supervisor import log
 from supervisor.checks import check_values
@@ -145,7 +145,7 @@ def half_removed(containers: Iterable[Container]) -> list[Container]:
 
 def _remove_directory(directory: Path) -> None:
     try:
-        shutil.rmtree(directory)
+        remove_tree(directory)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -200,4 +200,5 @@ def _try_remove(key: str, storage: StorageDriver) -> bool:
 def _keep_only(directory: Path, names: set[str]) -> None:
     for entry in directory.iterdir():
         if entry.name not in names:
-            shutil.rmtree(entry, ignore_errors=True)
+            with contextlib.suppress(OSError):  # the next start tries again
+                remove_tree(entry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -9,17 +10,31 @@ from pathlib import Path
 
 from drivers.storage.base import Change, ChangeKind
 
+_Pair = tuple[Path, Path | None, str]  # a directory, the old one if there was one, their path
 
-def compare(new: Path, old: Path | None, *, step: Callable[[], None]) -> list[Change]:
+
+def compare(
+    new: Path, old: Path | None, *, step: Callable[[], None], is_whole: bool = True
+) -> list[Change]:
     """What differs between the trees below two directories, sorted by path.
 
-    Content counts as changed when size, time or kind differ: nothing is read.
+    Content counts as changed when size, time or kind differ: nothing is read. Raises OSError for
+    what is deeper than a path can be, or leaves it out if it need not be `is_whole`.
     """
-    return sorted(_walk(new, old, "", step))
+    found: list[Change] = []
+    left: list[_Pair] = [(new, old, "")]
+    while left:
+        step()
+        try:
+            found += _changes(*left.pop(), left)
+        except OSError as error:
+            if is_whole or error.errno != errno.ENAMETOOLONG:
+                raise
+    return sorted(found)
 
 
-def _walk(new: Path, old: Path | None, prefix: str, step: Callable[[], None]) -> Iterator[Change]:
-    step()
+def _changes(new: Path, old: Path | None, prefix: str, left: list[_Pair]) -> Iterator[Change]:
+    """Those in one directory; what is below goes to `left`."""
     new_entries = entries(new)
     old_entries = entries(old) if old is not None else {}
     for name, found in new_entries.items():
@@ -31,7 +46,7 @@ def _walk(new: Path, old: Path | None, prefix: str, step: Callable[[], None]) ->
             yield Change(path, ChangeKind.MODIFIED)
         if stat.S_ISDIR(found.st_mode):
             below = before is not None and stat.S_ISDIR(before.st_mode)
-            yield from _walk(new / name, old / name if old and below else None, path, step)
+            left.append((new / name, old / name if old and below else None, path))
     for name in old_entries.keys() - new_entries.keys():
         yield Change(f"{prefix}/{name}", ChangeKind.DELETED)
 

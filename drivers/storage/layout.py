@@ -6,13 +6,13 @@ import contextlib
 import os
 import re
 import secrets
-import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from drivers.errors import AlreadyExists, InUse, InvalidRequest, NotFound, from_os_error
+from drivers.kernel.tree import remove_tree
 
 _KEY = re.compile(r"[a-z0-9-]{1,128}")
 _PARENT = "parent"  # a file that holds the parent's key
@@ -32,7 +32,7 @@ class Layout:
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         for entry in self.home.iterdir():
             if entry.name.startswith("."):
-                shutil.rmtree(entry)
+                remove_tree(entry)
         self._children = Counter(self.parent(key) or "" for key in self.keys())
 
     def path(self, key: str) -> Path:
@@ -86,10 +86,10 @@ class Layout:
                 os.rename(aside, self.home / key)
                 self._children[parent or ""] += 1
         except OSError as error:
-            shutil.rmtree(aside, ignore_errors=True)
+            _remove_if_there(aside)
             raise from_os_error(error, f"make layer {key}") from error
         except BaseException:  # cancelled too: half a layer is none
-            shutil.rmtree(aside, ignore_errors=True)
+            _remove_if_there(aside)
             raise
 
     def remove(self, key: str) -> None:
@@ -102,7 +102,7 @@ class Layout:
                 self._check_unused(key)
                 os.rename(path, aside)
                 self._children[parent or ""] -= 1
-            shutil.rmtree(aside)
+            remove_tree(aside)
         except OSError as error:
             raise from_os_error(error, f"remove layer {key}") from error
 
@@ -124,6 +124,12 @@ class Layout:
             self._mounted[key] -= 1
             if self._mounted[key] <= 0:
                 del self._mounted[key]
+
+
+def _remove_if_there(directory: Path) -> None:
+    """What is left of it is debris, which the next start sweeps."""
+    with contextlib.suppress(OSError):
+        remove_tree(directory)
 
 
 def _checked(key: str) -> str:

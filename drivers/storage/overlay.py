@@ -134,7 +134,10 @@ class OverlayStorage(LayoutStorage):
     def changes(self, key: str, parent: str | None) -> list[Change]:
         diff = self._layout.path(key) / "diff"
         lower = [Path(directory) for directory in self._lower(key)]
-        return sorted(upper_changes(diff, lower))
+        try:
+            return sorted(upper_changes(diff, lower))
+        except OSError as error:  # a container may make paths that are too long
+            raise from_os_error(error, f"look at layer {key}") from error
 
     def diff_size(self, key: str, parent: str | None) -> int:
         return _content_bytes(self._layout.path(key) / "diff")
@@ -156,11 +159,16 @@ def _is_nearly_full(directory: Path) -> bool:
 
 
 def _content_bytes(root: Path) -> int:
+    """What is deeper than a path can be is not seen, nor what goes away meanwhile."""
     total = 0
-    for directory, _, files in os.walk(root):
-        for name in files:
-            found = os.lstat(os.path.join(directory, name))
-            total += found.st_size if stat.S_ISREG(found.st_mode) else 0
+    left = [str(root)]
+    while left:
+        with contextlib.suppress(OSError), os.scandir(left.pop()) as entries:
+            for entry in entries:
+                found = entry.stat(follow_symlinks=False)
+                total += found.st_size if stat.S_ISREG(found.st_mode) else 0
+                if stat.S_ISDIR(found.st_mode):
+                    left.append(entry.path)
     return total
 
 

@@ -19,6 +19,7 @@ from typing import BinaryIO, Protocol
 
 from drivers.errors import CorruptData
 from drivers.kernel.path import makedirs_in_root, openat2
+from drivers.kernel.tree import remove_tree
 
 MAX_ENTRIES = 1_000_000
 MAX_PATH_BYTES = 4096
@@ -225,7 +226,7 @@ def _remove(parent: int, name: str) -> None:
     except FileNotFoundError:
         pass
     except IsADirectoryError:
-        shutil.rmtree(name, dir_fd=parent)
+        remove_tree(name, dir_fd=parent)
 
 
 def _mtime_ns(member: tarfile.TarInfo) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from drivers.kernel.user_namespace import in_user_namespace
@@ -20,14 +21,33 @@ def opaque_xattr() -> str:
     return f"{'user' if in_user_namespace() else 'trusted'}.overlay.opaque"
 
 
-def upper_changes(
-    upper: Path, lower: list[Path], prefix: str = "", *, hides: bool = False
-) -> Iterator[Change]:
+def upper_changes(upper: Path, lower: list[Path]) -> Iterator[Change]:
     """The changes below `upper`, which is over the `lower` directories, the nearest first.
 
-    `hides` if nothing of `lower` is seen: it was removed, and `upper` made anew.
+    In any order. Raises OSError for what is deeper than a path can be.
     """
-    hides = hides or _is_opaque(upper)
+    left = [_Both(upper, lower, "", hides=False)]
+    while left:
+        yield from _changes(left.pop(), left)
+
+
+@dataclass(frozen=True, slots=True)
+class _Both:
+    """A directory and those that it is over; `hides` if nothing of those is seen.
+
+    It was removed then, and `upper` made anew.
+    """
+
+    upper: Path
+    lower: list[Path]
+    path: str
+    hides: bool
+
+
+def _changes(both: _Both, left: list[_Both]) -> Iterator[Change]:
+    """Those in one directory; what is below goes to `left`."""
+    upper, lower, prefix = both.upper, both.lower, both.path
+    hides = both.hides or _is_opaque(upper)
     above, below = entries(upper), _merged(lower)
     for name, found in above.items():
         path, before = f"{prefix}/{name}", below.get(name)
@@ -39,7 +59,7 @@ def upper_changes(
         elif differs(found, before):
             yield Change(path, ChangeKind.MODIFIED)
         if stat.S_ISDIR(found.st_mode):
-            yield from upper_changes(upper / name, _below(lower, name), path, hides=hides)
+            left.append(_Both(upper / name, _below(lower, name), path, hides))
     for name in below.keys() - above.keys() if hides else ():
         yield Change(f"{prefix}/{name}", ChangeKind.DELETED)
 

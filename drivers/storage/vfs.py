@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import BinaryIO
 import trio
 
 from drivers.errors import InvalidRequest, from_os_error
+from drivers.kernel.tree import remove_tree
 from drivers.storage.base import Change
 from drivers.storage.differ import compare
 from drivers.storage.id_mapped import clone_mapped
@@ -61,12 +61,19 @@ class VfsStorage(LayoutStorage):
         pack(out, root, self.changes(key, parent), step=trio.from_thread.check_cancelled)
 
     def changes(self, key: str, parent: str | None) -> list[Change]:
-        old = self._layout.path(parent) / "tree" if parent is not None else None
-        new = self._layout.path(key) / "tree"
-        return compare(new, old, step=trio.from_thread.check_cancelled)
+        try:
+            return self._compare(key, parent, is_whole=True)
+        except OSError as error:  # a container may make paths that are too long
+            raise from_os_error(error, f"look at layer {key}") from error
 
     def diff_size(self, key: str, parent: str | None) -> int:
-        return _regular_bytes(self._layout.home / key / "tree", self.changes(key, parent))
+        changes = self._compare(key, parent, is_whole=False)
+        return _regular_bytes(self._layout.home / key / "tree", changes)
+
+    def _compare(self, key: str, parent: str | None, *, is_whole: bool) -> list[Change]:
+        old = self._layout.path(parent) / "tree" if parent is not None else None
+        new = self._layout.path(key) / "tree"
+        return compare(new, old, step=trio.from_thread.check_cancelled, is_whole=is_whole)
 
 
 class _Deletes:
@@ -78,7 +85,7 @@ class _Deletes:
     def hide_all(self, directory_fd: int) -> None:
         for name in os.listdir(directory_fd):
             if stat.S_ISDIR(os.lstat(name, dir_fd=directory_fd).st_mode):
-                shutil.rmtree(name, dir_fd=directory_fd)
+                remove_tree(name, dir_fd=directory_fd)
             else:
                 os.unlink(name, dir_fd=directory_fd)
 
@@ -98,13 +105,17 @@ def copy_tree(source: Path, target: Path, step: Callable[[], None]) -> None:
     """A copy with owners, modes, times, extended attributes, devices and hard links."""
     links: dict[tuple[int, int], Path] = {}
     target.mkdir(mode=0o700)
-    for directory, subdirectories, files in os.walk(source):
+    for directory, subdirectories, files in os.walk(source, onerror=_fail):
         step()
         here = target / os.path.relpath(directory, source)
         for name in (*subdirectories, *files):
             _copy_entry(Path(directory) / name, here / name, links)
     for directory, _, _ in os.walk(source, topdown=False):  # last: copying changed the times
         _copy_attributes(Path(directory), target / os.path.relpath(directory, source))
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 def _copy_entry(source: Path, target: Path, links: dict[tuple[int, int], Path]) -> None:

@@ -1,0 +1,87 @@
+"""Trees of any depth and shape are removed, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from drivers.kernel.tree import remove_tree
+
+DEPTH = 3000  # more than the interpreter calls, or than there are descriptors
+
+
+def _make_deep(top: Path, depth: int) -> None:
+    """Directories in one another, each with a file; by descriptors, for no path is as long."""
+    fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(depth):
+        os.mkdir("deep", dir_fd=fd)
+        inner = os.open("deep", os.O_RDONLY | os.O_DIRECTORY, dir_fd=fd)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=inner))
+        os.close(fd)
+        fd = inner
+    os.close(fd)
+
+
+def test_a_tree_deeper_than_paths_and_descriptors_go(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    top.mkdir()
+    _make_deep(top, DEPTH)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, DEPTH // 2), hard))
+    try:
+        remove_tree(top)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_all_kinds_of_files_and_branches(tmp_path: Path) -> None:
+    top = tmp_path / "top"
+    for branch in ("a/b/c", "a/d", "e", "f/g"):
+        (top / branch).mkdir(parents=True)
+        (top / branch / "file").write_text("x")
+    (top / "empty").mkdir()
+    os.mkfifo(top / "a" / "pipe")
+    (top / "e" / "dangling").symlink_to("nowhere")
+    remove_tree(top)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_is_removed_and_not_where_it_leads(tmp_path: Path) -> None:
+    kept, top = tmp_path / "kept", tmp_path / "top"
+    kept.mkdir()
+    (kept / "file").write_text("x")
+    (top / "in").mkdir(parents=True)
+    (top / "in" / "link").symlink_to(kept)
+    remove_tree(top)
+    assert (kept / "file").read_text() == "x"
+    assert not top.exists()
+
+
+def test_what_is_no_directory_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        remove_tree(tmp_path / "nothing")
+    (tmp_path / "link").symlink_to(tmp_path)
+    with pytest.raises(NotADirectoryError):
+        remove_tree(tmp_path / "link")
+    assert tmp_path.is_dir()
+
+
+def test_a_mount_is_told_and_keeps_what_is_in_it(tmp_path: Path) -> None:
+    kept, top = tmp_path / "kept", tmp_path / "top"
+    kept.mkdir()
+    (kept / "file").write_text("x")
+    (top / "a" / "b").mkdir(parents=True)
+    open_before = len(os.listdir("/proc/self/fd"))
+    subprocess.run(["mount", "--bind", kept, top / "a" / "b"], check=True)
+    try:
+        with pytest.raises(OSError, match="busy"):
+            remove_tree(top)
+    finally:
+        subprocess.run(["umount", top / "a" / "b"], check=True)
+    assert (kept / "file").read_text() == "x"
+    assert len(os.listdir("/proc/self/fd")) == open_before
