@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from drivers.execution.native_exec import run_in
 from drivers.execution.native_start import Start, prepare
 from drivers.execution.plan import explain_ids, explain_limit
 from drivers.execution.watchers import Watchers, may_look, pid_namespace_of
-from drivers.keeper.client import Keeper, Spawned
+from drivers.keeper.client import Keeper, Spawned, Spawning
 from drivers.threads import in_thread
 
 
@@ -54,13 +54,11 @@ class NativeExecution(LiveContainers):
         with self._running(key):
             async with AsyncExitStack() as held:
                 with ExitStack() as opened:
-                    start = await self._prepare(key, describe, pipes, opened)
-                    command, group = start.command, start.group
-                    held.push_async_callback(_remove, group)
-                    spawned = await self._spawn_unseen(start, held)
+                    start, spawned = await self._start(key, describe, pipes, held, opened)
+                command, group = start.command, start.group
                 self._live[key] = Live(command, group, spawned)
                 held.callback(self._let_go, key, spawned)
-                if may_look(command) and not isinstance(command.namespaces.pid, int):
+                if may_look(command) and start.joined_pid is None:
                     with contextlib.suppress(NotRunning):  # it has ended, and all beside it
                         namespace = pid_namespace_of(spawned.pidfd)
                         await held.enter_async_context(self._watchers.watching(key, namespace))
@@ -70,44 +68,47 @@ class NativeExecution(LiveContainers):
                     end = await self._keeper.wait(key)
                 return exit_status(end, oom_killed=group.oom_kills() > 0)
 
-    async def _prepare(
-        self, key: str, describe: Describe, pipes: Pipes, opened: ExitStack
-    ) -> Start:
-        try:
-            return await in_thread(prepare, describe, pipes, self._hierarchy, self._parent, opened)
-        except BaseException:  # its group may be there: half made, or since an earlier life
-            await _remove(ControlGroup(self._hierarchy, self._parent, key))
-            raise
+    async def _start(
+        self,
+        key: str,
+        describe: Describe,
+        pipes: Pipes,
+        held: AsyncExitStack,
+        opened: ExitStack,
+    ) -> tuple[Start, Spawned]:
+        """Execute the command; `held` lasts as long as the container, `opened` until here."""
+        async with self._keeper.spawning(key) as spawning:
+            try:
+                start = await in_thread(
+                    prepare, describe, pipes, self._hierarchy, self._parent, opened, spawning.ask
+                )
+            except BaseException:  # its group may be there: half made, or since an earlier life
+                await _remove(ControlGroup(self._hierarchy, self._parent, key))
+                raise
+            held.push_async_callback(_remove, start.group)
+            if start.joined_pid is None:
+                return start, await _made(start, spawning)
+            async with self._unseen(start, start.joined_pid, held):
+                spawning.ask(start.plan, start.words, start.fds)
+                return start, await _made(start, spawning)
 
     def _let_go(self, key: str, spawned: Spawned) -> None:
         """The first process has been reaped: nobody may signal it any more."""
         self._live[key] = None
         os.close(spawned.pidfd)
 
-    async def _spawn_unseen(self, start: Start, held: AsyncExitStack) -> Spawned:
-        """As `_spawn`, where nobody looks; `held` knows of it for as long as it may look itself."""
-        key, joined = start.command.key, start.command.namespaces.pid
-        if not isinstance(joined, int):
-            return await self._spawn(start)
-        namespace = pid_namespace_of(joined)
+    @contextlib.asynccontextmanager
+    async def _unseen(self, start: Start, pid_fd: int, held: AsyncExitStack) -> AsyncIterator[None]:
+        """A block in which nobody in the pid namespace that it joins looks.
+
+        `held` knows of it for as long as it may look itself.
+        """
+        key, namespace = start.command.key, pid_namespace_of(pid_fd)
         if may_look(start.command):
             await held.enter_async_context(self._watchers.watching(key, namespace))
         self._watchers.check_unseen(key, namespace)
         with self._watchers.making(namespace):
-            return await self._spawn(start)
-
-    async def _spawn(self, start: Start) -> Spawned:
-        """Execute the command."""
-        try:
-            return await self._keeper.spawn(start.command.key, start.plan, start.words, start.fds)
-        except SpawnFailed as error:
-            limit = explain_limit(error)
-            if limit is not None:
-                raise LimitUnavailable(limit) from error
-            reason = explain_ids(error) if start.command.id_map else None
-            if reason is not None:
-                raise reason from error
-            raise
+            yield
 
     async def exec(
         self,
@@ -129,6 +130,20 @@ class NativeExecution(LiveContainers):
     async def leftovers(self) -> list[str]:
         there = await trio.to_thread.run_sync(cgroup.leftovers, self._hierarchy, self._parent)
         return [key for key in there if key not in self._live]
+
+
+async def _made(start: Start, spawning: Spawning) -> Spawned:
+    """The process, or what its failure means."""
+    try:
+        return await spawning.made()
+    except SpawnFailed as error:
+        limit = explain_limit(error)
+        if limit is not None:
+            raise LimitUnavailable(limit) from error
+        reason = explain_ids(error) if start.command.id_map else None
+        if reason is not None:
+            raise reason from error
+        raise
 
 
 async def _remove(group: ControlGroup) -> None:

@@ -7,7 +7,7 @@ import itertools
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 
 import trio
 
@@ -20,6 +20,7 @@ from drivers.execution.plan import make_joining_plan
 from drivers.execution.terminal import Terminal, terminal_below
 from drivers.execution.watchers import Watchers, pid_namespace_of
 from drivers.keeper.client import Exit, Keeper, Spawned
+from drivers.threads import in_thread
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _numbers = itertools.count(1)
@@ -96,15 +97,21 @@ async def _spawn(
     keeper: Keeper,
     is_watched: bool,
 ) -> Spawned:
-    plan, words = await trio.to_thread.run_sync(
-        make_joining_plan, process, live.command, root_fd, pipes, live.group, is_watched
-    )
-    groups = live.group.open_to_join()
-    try:
-        stdio = [pipes.stdin, pipes.stdout, pipes.stderr]
-        if live.command.id_map is not None:
-            give_streams(live.command.id_map, plan, stdio)
-        return await keeper.spawn(key, plan, words, [*stdio, live.spawned.pidfd, *groups])
-    finally:
-        for fd in groups:
-            os.close(fd)
+    with ExitStack() as opened:
+        async with keeper.spawning(key) as spawning:
+
+            def ask() -> None:
+                group = live.group
+                plan, words = make_joining_plan(
+                    process, live.command, root_fd, pipes, group, is_watched
+                )
+                stdio = [pipes.stdin, pipes.stdout, pipes.stderr]
+                if live.command.id_map is not None:
+                    give_streams(live.command.id_map, plan, stdio)
+                groups = group.open_to_join()
+                for fd in groups:
+                    opened.callback(os.close, fd)
+                spawning.ask(plan, words, [*stdio, live.spawned.pidfd, *groups])
+
+            await in_thread(ask)
+            return await spawning.made()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from drivers.keeper.plan import ContainerPlan, Words
 from drivers.keeper.protocol import MAX_FDS
 from drivers.kernel.user_namespace import in_user_namespace
 
+Ask = Callable[[ContainerPlan, Words, list[int]], None]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
@@ -30,14 +33,26 @@ class Start:
     words: Words
     fds: list[int]
 
+    @property
+    def joined_pid(self) -> int | None:
+        """The descriptor of the pid namespace that it joins: who is there must not see it made."""
+        namespace = self.command.namespaces.pid
+        return namespace if isinstance(namespace, int) else None
+
 
 def prepare(
-    describe: Describe, pipes: Pipes, hierarchy: Hierarchy, cgroup_parent: str, opened: ExitStack
+    describe: Describe,
+    pipes: Pipes,
+    hierarchy: Hierarchy,
+    cgroup_parent: str,
+    opened: ExitStack,
+    ask: Ask,
 ) -> Start:
     """All that may have to be waited for; blocks. `opened` closes the descriptors.
 
-    In one go: what changes thread waits for it longer than most of this takes. A group that is
-    there after a failure is the caller's to remove.
+    In one go: what changes thread waits for it longer than most of this takes. So the keeper is
+    asked from here too, unless a pid namespace is joined. A group that is there after a failure
+    is the caller's to remove.
     """
     command = describe()
     check_can_end(command, has_groups=bool(hierarchy.mounts))
@@ -45,7 +60,10 @@ def prepare(
         hierarchy, cgroup_parent, command.key, command.limits, command.device_rules
     )
     group.create()
-    return _prepare(command, pipes, group, opened)
+    start = _prepare(command, pipes, group, opened)
+    if start.joined_pid is None:
+        ask(start.plan, start.words, start.fds)
+    return start
 
 
 def _prepare(command: Command, pipes: Pipes, group: ControlGroup, opened: ExitStack) -> Start:

@@ -8,8 +8,8 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
 from signal import SIGKILL
 from typing import Any
 
@@ -67,6 +67,65 @@ class _Awaited:
         return self.message
 
 
+class Spawning:
+    """One process that is being made; see `Keeper.spawning`."""
+
+    def __init__(self, keeper: Keeper, key: str, number: int, reply: _Awaited) -> None:
+        self.is_under_way = False  # asked for, and neither failed nor the caller's
+        self._keeper = keeper
+        self._request = {"op": "spawn", "n": number, "key": key}
+        self._reply = reply
+        self._unsent: tuple[bytes, list[int]] | None = None
+        self._memfd: int | None = None
+
+    def ask(self, plan: Plan, words: Words, fds: list[int]) -> None:
+        """Ask for it; any thread may, and none waits. `fds` stay open until `made` returns."""
+        request = {
+            **self._request,
+            "plan": to_text(plan),
+            "bounding": plan.bounding,
+            "words": words.fields(),
+        }
+        packet, sent, self._memfd = protocol.pack(request, fds)
+        with _told_by_its_error():
+            self.is_under_way = self._keeper.send_at_once(packet, sent)
+        self._unsent = None if self.is_under_way else (packet, sent)
+
+    async def made(self) -> Spawned:
+        """Wait until the command has been executed.
+
+        Raises SpawnFailed or one of its kinds when the process that failed has been reaped.
+        """
+        if self._unsent is not None:
+            with _told_by_its_error():
+                await self._keeper.send_packet(*self._unsent)
+            self.is_under_way = True
+        try:
+            message = _result(await self._reply.wait())
+        except DriverError:
+            self.is_under_way = False
+            raise
+        _check_pidfd(self._reply)
+        self.is_under_way = False
+        return _spawned(message, self._reply.fds)
+
+    def close(self) -> None:
+        """It has been sent, or will not be."""
+        if self._memfd is not None:
+            os.close(self._memfd)
+
+
+@contextlib.contextmanager
+def _told_by_its_error() -> Iterator[None]:
+    """A failure in the block is one to reach the keeper."""
+    try:
+        yield
+    except ConnectionError as error:
+        raise KeeperLost(f"{_LOST}: {error}") from error
+    except OSError as error:
+        raise from_os_error(error, "ask the keeper") from error
+
+
 class Keeper:
     """A running keeper. Several tasks may ask at a time."""
 
@@ -81,34 +140,42 @@ class Keeper:
         self._known: list[str] = []  # whose end is known, which the keeper has not been told yet
         self._some_known = trio.Event()
 
+    @contextlib.asynccontextmanager
+    async def spawning(self, key: str) -> AsyncIterator[Spawning]:
+        """A process to be made in the block, which asks for it and then awaits it.
+
+        A block that fails has the process killed and reaped, if it was asked for. One that
+        succeeds must be followed by `wait`.
+        """
+        if key in self._known:  # it has been run before; not the new one is to be forgotten
+            with _told_by_its_error():
+                await self._send({"op": "forget"}, [])
+        self._ends[key] = _Awaited()
+        try:
+            with self._expecting() as (number, reply):
+                spawning = Spawning(self, key, number, reply)
+                try:
+                    yield spawning
+                except BaseException:  # cancelled too
+                    if spawning.is_under_way:
+                        with trio.move_on_after(END_S, shield=True):
+                            await self._abandon(key, reply)
+                    raise
+                finally:
+                    spawning.close()
+        except BaseException:  # nobody waits for its end
+            self._ends.pop(key, None)
+            raise
+
     async def spawn(self, key: str, plan: Plan, words: Words, fds: list[int]) -> Spawned:
         """Execute the plan's command; returns once it has been executed, and `wait` must follow.
 
         Raises SpawnFailed or one of its kinds when the process that failed has been reaped.
         Cancelled, it kills the process and reaps it.
         """
-        plan_text = to_text(plan)
-        request = {
-            "op": "spawn",
-            "key": key,
-            "plan": plan_text,
-            "bounding": plan.bounding,
-            "words": asdict(words),
-        }
-        self._ends[key] = _Awaited()
-        try:
-            async with self._asked(request, fds) as reply:
-                try:
-                    message = _result(await reply.wait())
-                    _check_pidfd(reply)
-                except (trio.Cancelled, Exhausted):
-                    with trio.move_on_after(END_S, shield=True):
-                        await self._abandon(key, reply)
-                    raise
-        except BaseException:  # cancelled too: nobody waits for its end
-            self._ends.pop(key, None)
-            raise
-        return _spawned(message, reply.fds)
+        async with self.spawning(key) as spawning:
+            spawning.ask(plan, words, fds)
+            return await spawning.made()
 
     async def spawn_host(self, key: str, plan: HostPlan, words: Words, fds: list[int]) -> Spawned:
         """Execute a program of the host's, in this process's mount namespace; else as `spawn`.
@@ -177,18 +244,21 @@ class Keeper:
         self, request: dict[str, Any], fds: list[int] | None = None
     ) -> AsyncIterator[_Awaited]:
         """Send a request; its answer is awaited in the block."""
+        with self._expecting() as (number, reply):
+            with _told_by_its_error():
+                await self._send({**request, "n": number}, fds or [])
+            yield reply
+
+    @contextlib.contextmanager
+    def _expecting(self) -> Iterator[tuple[int, _Awaited]]:
+        """The number of a request that is sent in the block, and its answer."""
         if self._lost:
             raise KeeperLost(_LOST)
         self._number += 1
         number = self._number
         reply = self._replies[number] = _Awaited()
         try:
-            await self._send({**request, "n": number}, fds or [])
-            yield reply
-        except ConnectionError as error:
-            raise KeeperLost(f"{_LOST}: {error}") from error
-        except OSError as error:
-            raise from_os_error(error, "ask the keeper") from error
+            yield number, reply
         finally:
             del self._replies[number]
 
@@ -208,7 +278,7 @@ class Keeper:
             message = {**message, "known": known}
         packet, sent, memfd = protocol.pack(message, fds)
         try:
-            await self._send_packet(packet, sent)
+            await self.send_packet(packet, sent)
         except BaseException:  # cancelled too: it has not heard of them
             self._known[:0] = known
             raise
@@ -216,14 +286,18 @@ class Keeper:
             if memfd is not None:
                 os.close(memfd)
 
-    async def _send_packet(self, packet: bytes, fds: list[int]) -> None:
+    async def send_packet(self, packet: bytes, fds: list[int]) -> None:
         """At once if there is room, as there nearly always is. Raises OSError."""
-        while True:
-            try:
-                self._socket.sendmsg([packet], protocol.rights(fds))
-                return
-            except BlockingIOError:
-                await trio.lowlevel.wait_writable(self._socket)
+        while not self.send_at_once(packet, fds):
+            await trio.lowlevel.wait_writable(self._socket)
+
+    def send_at_once(self, packet: bytes, fds: list[int]) -> bool:
+        """Send a packet if there is room; whether there was. Raises OSError."""
+        try:
+            self._socket.sendmsg([packet], protocol.rights(fds))
+        except BlockingIOError:
+            return False
+        return True
 
     async def listen(self) -> None:
         """The task that hands on answers and ends; returns when the keeper is gone."""

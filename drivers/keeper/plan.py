@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from drivers.kernel.process import CLONE
 
@@ -29,9 +29,12 @@ class Words:
     gid_map: str = ""
     oom_score_adj: int | None = None
 
+    def fields(self) -> dict[str, Any]:
+        """They by their names, as they travel."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
-@dataclass(frozen=True, slots=True)
-class PlannedDevice:
+
+class PlannedDevice(NamedTuple):
     """A device file to make; `mode` has its kind too."""
 
     path: str
@@ -176,7 +179,7 @@ _KINDS: dict[str, type[Plan]] = {
 def to_text(plan: Plan) -> str:
     """The plan as JSON: the same text for the same plan."""
     fields = {name: getattr(plan, name) for base in _bases(plan) for name in base.__slots__}
-    return json.dumps({"kind": type(plan).__name__, **fields}, default=asdict)
+    return json.dumps({"kind": type(plan).__name__, **fields})
 
 
 def _bases(plan: Plan) -> list[Any]:
@@ -188,5 +191,5 @@ def from_text(text: str) -> Plan:
     fields = json.loads(text)
     kind = _KINDS[fields.pop("kind")]
     if "devices" in fields:
-        fields["devices"] = [PlannedDevice(**device) for device in fields["devices"]]
+        fields["devices"] = [PlannedDevice(*device) for device in fields["devices"]]
     return kind(**fields)

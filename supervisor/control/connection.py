@@ -174,16 +174,21 @@ class Connection:
             await self._send_whole(self._head(200, head, close=answer.close or not chunked))
             if request.method == "HEAD":
                 return
+            ending = b"0\r\n\r\n" if chunked else b""
             complete = False
             async with ended_by_hang_up(self._stream):
                 async for part in body:
-                    if part:
-                        await self._send(b"%x\r\n%b\r\n" % (len(part), part) if chunked else part)
+                    data = b"%x\r\n%b\r\n" % (len(part), part) if chunked and part else part
+                    if answer.is_one_piece:  # its client waits for the end, too
+                        await self._send_whole(data + ending)
+                        ending = b""
+                    else:
+                        await self._send(data)
                 complete = True
             if not complete:
                 raise Disconnected
-        if chunked:
-            await self._send_whole(b"0\r\n\r\n")
+        if ending:
+            await self._send_whole(ending)
 
     async def _hijack(self, answer: Hijack, headers: Mapping[str, str]) -> None:
         await self._skip_body()

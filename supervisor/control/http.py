@@ -101,6 +101,7 @@ class Stream:
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     close: bool = False  # end the connection after it
+    is_one_piece: bool = False  # the first piece is the last, and nothing follows it
     held: AsyncExitStack = field(default_factory=AsyncExitStack)
 
 

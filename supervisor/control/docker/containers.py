@@ -147,7 +147,7 @@ async def wait(control: Control, request: Request) -> Answer:
     async def body() -> AsyncIterator[bytes]:
         yield msgspec.json.encode({"StatusCode": await ended()}) + b"\n"
 
-    return Stream(body=body(), held=held)
+    return Stream(body=body(), held=held, is_one_piece=True)
 
 
 async def rename(control: Control, request: Request) -> Answer:
