@@ -83,9 +83,9 @@ class NativeExecution(LiveContainers):
                     prepare, describe, pipes, self._hierarchy, self._parent, opened, spawning.ask
                 )
             except BaseException:  # its group may be there: half made, or since an earlier life
-                await _remove(ControlGroup(self._hierarchy, self._parent, key))
+                await ControlGroup(self._hierarchy, self._parent, key).remove()
                 raise
-            held.push_async_callback(_remove, start.group)
+            held.push_async_callback(start.group.remove)
             if start.joined_pid is None:
                 return start, await _made(start, spawning)
             async with self._unseen(start, start.joined_pid, held):
@@ -144,11 +144,6 @@ async def _made(start: Start, spawning: Spawning) -> Spawned:
         if reason is not None:
             raise reason from error
         raise
-
-
-async def _remove(group: ControlGroup) -> None:
-    with trio.CancelScope(shield=True):  # bounded by itself
-        await group.remove()
 
 
 def open_driver(

@@ -203,6 +203,8 @@ class Connection:
 
     async def _skip_body(self) -> None:
         """Read what is left of the request's body, so that the next request can follow."""
+        if self._message.has_end:
+            return
         size = 0
         with trio.fail_after(BODY_S):
             while not self._message.has_end and not self._waits_to_go_on:
