@@ -15,6 +15,8 @@ from drivers.kernel.terminal import window_size
 from tests.system.daemon import REPOSITORY, Daemon, docker_binaries
 from tests.system.terminal import Terminal
 
+pytestmark = pytest.mark.same_everywhere
+
 CTRL_P_CTRL_Q = "\x10\x11"
 CLIENTS = [*docker_binaries(), "crechectl"]
 
