@@ -28,6 +28,7 @@ from drivers.errors import (
 from drivers.execution import cgroup
 from drivers.execution.hierarchy import make_room_in_service
 from drivers.keeper.client import open_keeper
+from drivers.kernel.descriptors import give_back_limit, raise_limit
 from drivers.kernel.memory import share_one_arena
 from drivers.log.base import LogContext, LogDriver
 from supervisor import log, rootless
@@ -84,8 +85,10 @@ def _serve(config: DaemonConfig) -> None:
         make_room_in_service()
     shutdown = Shutdown()
     share_one_arena()
+    raise_limit()
     trio.run(run, config, shutdown)
     if shutdown.restart:
+        give_back_limit()
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 

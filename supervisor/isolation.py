@@ -10,6 +10,7 @@ from drivers.execution import seccomp
 from drivers.execution.base import Rlimit
 from drivers.execution.defaults import DEFAULT_MASKED_PATHS, DEFAULT_READONLY_PATHS
 from drivers.kernel import capabilities
+from drivers.kernel.descriptors import given_limit
 from supervisor.capabilities import capabilities_of, check_capability_names
 from supervisor.devices import check_device_values, devices_of
 from supervisor.init import find_init
@@ -60,14 +61,21 @@ def confine(spec: ContainerSpec) -> Confinement:
         writable_sys=privileged,
         masked_paths=_paths(isolation.masked_paths, DEFAULT_MASKED_PATHS, privileged),
         readonly_paths=_paths(isolation.readonly_paths, DEFAULT_READONLY_PATHS, privileged),
-        rlimits=tuple(
-            {
-                limit.name: Rlimit(name=limit.name, soft=limit.soft, hard=limit.hard)
-                for limit in isolation.ulimits
-            }.values()
-        ),
+        rlimits=_rlimits(isolation),
         sysctls=sysctls_of(isolation, host_network=spec.network == "host"),
     )
+
+
+def _rlimits(isolation: Isolation) -> tuple[Rlimit, ...]:
+    """Those asked for, and what the daemon was given where it has raised its own."""
+    asked = {
+        limit.name: Rlimit(name=limit.name, soft=limit.soft, hard=limit.hard)
+        for limit in isolation.ulimits
+    }
+    given = given_limit()
+    if given is not None and "nofile" not in asked:
+        asked["nofile"] = Rlimit(name="nofile", soft=given[0], hard=given[1])
+    return tuple(asked.values())
 
 
 def _seccomp(isolation: Isolation) -> str:

@@ -86,8 +86,8 @@ class Spawning:
             "bounding": plan.bounding,
             "words": words.fields(),
         }
-        packet, sent, self._memfd = protocol.pack(request, fds)
         with _told_by_its_error():
+            packet, sent, self._memfd = protocol.pack(request, fds)
             self.is_under_way = self._keeper.send_at_once(packet, sent)
         self._unsent = None if self.is_under_way else (packet, sent)
 

@@ -1,8 +1,12 @@
-"""Descriptors that are kept for what runs: requests are refused before the last are gone.
+"""How many descriptors this process may have, and which of them are kept for what runs.
 
-To see to the end of a container the daemon opens a few for a moment: its control group's files, the
-next file of its log. The keeper makes a process in a copy of its table, and needs room there. A
-client that has many connections must not keep them from that.
+The usual limit is 1024, for the sake of programs that use select(2): a hundred containers take all
+of that. The daemon may have more, if it says so; what it starts gets what the daemon was given.
+
+Requests are refused before the last are gone. To see to the end of a container the daemon opens a
+few for a moment: its control group's files, the next file of its log. The keeper makes a process in
+a copy of its table, and needs room there. A client that has many connections must not keep them
+from that.
 """
 
 from __future__ import annotations
@@ -13,6 +17,26 @@ import resource
 
 RESERVED = 128
 _SMALLEST_SHARE = 4  # of a small limit no more than a fourth is reserved
+_given: list[tuple[int, int]] = []  # the limits, soft and hard, before they were raised
+
+
+def raise_limit() -> None:
+    """Allow this process, and those that it makes, as many as it may be allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        _given.append((soft, hard))
+
+
+def given_limit() -> tuple[int, int] | None:
+    """What was allowed before `raise_limit`, soft and hard; None if that has changed nothing."""
+    return _given[-1] if _given else None
+
+
+def give_back_limit() -> None:
+    """Undo `raise_limit`, for a program that takes this process's place."""
+    if _given:
+        resource.setrlimit(resource.RLIMIT_NOFILE, _given.pop())
 
 
 def is_reserved(fd: int) -> bool:

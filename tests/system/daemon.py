@@ -13,6 +13,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PATIENCE_S = 240.0  # then it hangs; a machine that is emulated, and busy, may take a minute
+_READY = "daemon.ready"  # what it logs
 
 
 @dataclass
@@ -43,7 +44,7 @@ class Daemon:
     def start(self) -> None:
         """Start and wait until it answers."""
         log_file = self.directory / "creched.log"
-        starts_before = self.log.count("daemon.ready") if log_file.exists() else 0
+        starts_before = self.log.count(_READY) if log_file.exists() else 0
         self.units_dir.mkdir(exist_ok=True)
         options = [
             *("--root", self.directory / "root", "--run-dir", self.directory / "run"),
@@ -58,8 +59,19 @@ class Daemon:
                 stderr=log,
                 cwd=REPOSITORY,
             )
+        self._wait_for_start(starts_before)
+
+    def reload(self) -> None:
+        """Have it execute itself again, by the real supervisorctl."""
+        starts_before = self.log.count(_READY)
+        said = self.supervisorctl("reload", check=True).stdout
+        assert said == "Restarted supervisord\n", said
+        self._wait_for_start(starts_before)
+
+    def _wait_for_start(self, starts_before: int) -> None:
+        assert self.process is not None
         end = time.monotonic() + PATIENCE_S
-        while self.log.count("daemon.ready") == starts_before:
+        while self.log.count(_READY) == starts_before:
             if self.process.poll() is not None or time.monotonic() > end:
                 raise AssertionError(f"creched did not start:\n{self.log}")
             time.sleep(0.02)
