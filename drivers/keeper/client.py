@@ -139,6 +139,7 @@ class Keeper:
         self._lost = False
         self._known: list[str] = []  # whose end is known, which the keeper has not been told yet
         self._some_known = trio.Event()
+        self._waiting_for_room = trio.Lock()  # one task at a time can wait for a descriptor
 
     @contextlib.asynccontextmanager
     async def spawning(self, key: str) -> AsyncIterator[Spawning]:
@@ -289,7 +290,8 @@ class Keeper:
     async def send_packet(self, packet: bytes, fds: list[int]) -> None:
         """At once if there is room, as there nearly always is. Raises OSError."""
         while not self.send_at_once(packet, fds):
-            await trio.lowlevel.wait_writable(self._socket)
+            async with self._waiting_for_room:
+                await trio.lowlevel.wait_writable(self._socket)
 
     def send_at_once(self, packet: bytes, fds: list[int]) -> bool:
         """Send a packet if there is room; whether there was. Raises OSError."""

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from drivers.errors import SpawnFailed
-from drivers.keeper.client import Keeper, Spawned, open_keeper
+from drivers.keeper.client import FORGET_S, Keeper, Spawned, open_keeper
 from drivers.keeper.plan import HostPlan, Words
 from drivers.kernel import mount
 from tests.cancel import cancel_everywhere
@@ -126,3 +127,42 @@ async def test_cancelled_at_any_step_nothing_of_a_program_is_left(null: int) -> 
             assert await keeper.kept() == {}
 
         await cancel_everywhere(work, check)
+
+
+async def test_who_has_ended_is_forgotten_and_not_who_has_its_key_now(null: int) -> None:
+    async with open_keeper() as keeper:
+        for _ in range(3):  # the next begins before the keeper has been told to forget the last
+            spawned = await keeper.spawn_host("h", HostPlan(), _shell("exit 3"), [null] * 3)
+            assert await _code(keeper, "h", spawned) == 3
+        spawned = await keeper.spawn_host("h", HostPlan(), _shell("sleep 1000"), [null] * 3)
+        await trio.sleep(2 * FORGET_S)
+        assert await keeper.kept() == {"h": spawned.pid}
+        await keeper.signal("h", signal.SIGKILL)
+        assert await _code(keeper, "h", spawned) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("is_given_up", [False, True])
+async def test_what_the_keepers_queue_has_no_room_for_is_asked_later(
+    null: int, is_given_up: bool
+) -> None:
+    namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    async with open_keeper() as keeper, trio.open_nursery() as nursery:
+        os.kill(keeper.pid, signal.SIGSTOP)
+        try:
+            for _ in range(2000):
+                nursery.start_soon(keeper.kept)
+            await trio.testing.wait_all_tasks_blocked()
+            async with keeper.spawning("h") as spawning:
+                spawning.ask(HostPlan(), _shell("exit 3"), [null, null, null, namespace])
+                assert not spawning.is_under_way
+                if is_given_up:
+                    with trio.move_on_after(0.1) as scope:
+                        await spawning.made()
+                    assert scope.cancelled_caught
+                    return
+                os.kill(keeper.pid, signal.SIGCONT)
+                spawned = await spawning.made()
+            assert await _code(keeper, "h", spawned) == 3
+        finally:
+            os.kill(keeper.pid, signal.SIGCONT)
+            os.close(namespace)
