@@ -63,6 +63,14 @@ async def stream_bug(request: Request) -> Answer:
     return stream_of(ZeroDivisionError("a bug"))
 
 
+async def one_piece(request: Request) -> Answer:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"all"
+        await trio.sleep(0.1)  # what it has to see to yet keeps nobody waiting
+
+    return Stream(body=body(), is_one_piece=True)
+
+
 async def raw(request: Request) -> Answer:
     async def run(stream: trio.SocketStream, first: bytes) -> None:
         await stream.send_all(b"<" + first + bytes(await stream.receive_some(100)) + b">")
@@ -71,7 +79,8 @@ async def raw(request: Request) -> Answer:
 
 
 def routes() -> list[Route]:
-    handlers = [echo, unread, fail, several, bug, stream, stream_fails, stream_bug, raw]
+    handlers = [echo, unread, fail, several, bug, stream, stream_fails, stream_bug]
+    handlers += [one_piece, raw]
     return [
         route(method, f"/{handler.__name__}", handler)
         for handler in handlers
@@ -148,6 +157,16 @@ async def test_clients_of_http_1_0_are_answered_without_chunks() -> None:
         answer = await everything(client)
     assert b"chunked" not in answer
     assert answer.endswith(b"\r\n\r\nonetwo")
+
+
+async def test_the_end_of_an_answer_comes_with_its_only_piece() -> None:
+    async with open_site(routes()) as site, site.connect() as client:
+        await client.raw.send_all(b"GET /one_piece HTTP/1.1\r\nHost: x\r\n\r\n")
+        received = b""
+        while b"all" not in received:
+            received += bytes(await client.raw.receive_some(65536))
+        assert received.endswith(b"\r\n\r\n3\r\nall\r\n0\r\n\r\n")
+        assert (await client.ask("POST", "/echo", b"next")).body == b"next"
 
 
 async def test_failures_are_told_in_dockers_form() -> None:
