@@ -33,7 +33,7 @@ class SilentFilesystem:
         self._device = device
 
     def abort(self) -> None:
-        """Let everybody who waits in it go, with an error."""
+        """Let everybody who waits in it go, with an error; it stays where it is mounted."""
         with contextlib.suppress(OSError):  # EBUSY, but it has been done
             mount.umount(str(self.path), mount.MNT.FORCE)
 
@@ -69,10 +69,13 @@ def silent_filesystem(path: Path) -> Iterator[SilentFilesystem]:
         options = f"fd={device},rootmode=40755,user_id=0,group_id=0"
         mount.mount("silent", str(path), "fuse", data=options)
         server.start()
+        # in use: who was let go would else look again, and see the directory below
+        used = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
             yield silent
         finally:
             silent.abort()
+            os.close(used)
             with contextlib.suppress(OSError):
                 mount.umount(str(path), mount.MNT.DETACH)
             server.join()

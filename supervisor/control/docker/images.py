@@ -174,13 +174,20 @@ async def _spooled(control: Control, parts: AsyncIterator[bytes]) -> AsyncIterat
             opened = await trio.to_thread.run_sync(
                 partial(tempfile.TemporaryFile, dir=control.spool)
             )
-            file = held.enter_context(cast(BinaryIO, opened))
+            file = cast(BinaryIO, opened)
+            held.callback(_close, file)
             async for part in parts:
                 await trio.to_thread.run_sync(file.write, part)
             await trio.to_thread.run_sync(file.seek, 0)
         except OSError as error:
             raise from_os_error(error, "receive image archive") from error
         yield file
+
+
+def _close(file: BinaryIO) -> None:
+    """What was not written because the disk is full is tried again, in vain; it is closed."""
+    with contextlib.suppress(OSError):
+        file.close()
 
 
 async def load(control: Control, request: Request) -> Answer:
