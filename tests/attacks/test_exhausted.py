@@ -132,11 +132,13 @@ def test_no_room_for_another_container_is_told_and_costs_the_others_nothing(
             assert 0 < len(names) < 60
             assert LIMIT in started.stderr
             assert LIMIT in _fail_to_start(daemon)
-            for number, name in enumerate(names):
+            for name in names:  # then it listens to the signal
                 until(lambda name=name: daemon.docker("logs", name).stdout)  # type: ignore[misc]
-                daemon.docker("stop", name, check=True)
-                assert state(daemon, name)["ExitCode"] == number
-                assert daemon.docker("logs", name, check=True).stdout == f"{number}\n"
+            daemon.docker("stop", *names, check=True)
+            code = ("inspect", "--format", "{{.State.ExitCode}}")
+            ended = daemon.docker(*code, *names, check=True).stdout
+            assert ended.split() == [str(number) for number in range(len(names))]
+            assert daemon.docker("logs", names[-1], check=True).stdout == f"{len(names) - 1}\n"
             assert daemon.docker("run", "--rm", "busybox", "echo", "again", check=True).stdout
 
 
