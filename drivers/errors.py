@@ -38,7 +38,7 @@ from typing import TypeVar
 
 E = TypeVar("E", bound=BaseException)
 
-_DAEMONS_FILES = "the daemon has as many open as it may (LimitNOFILE of its service, `ulimit -n`)"
+_DAEMONS_FILES = "the daemon has as many open as it may (LimitNOFILE of its service, `ulimit -Hn`)"
 _NO_MORE_PROCESSES = (
     "a limit on processes is reached (pids.max of a control group above, which is TasksMax of a "
     "service, `ulimit -u`, kernel.pid_max or kernel.threads-max)"

@@ -64,7 +64,7 @@ async def running_in(group: ControlGroup, script: str) -> AsyncIterator[subproce
 
 
 def _start_in(group: ControlGroup, script: str) -> subprocess.Popen[bytes]:
-    fds = group.open_to_join()
+    fds = group.open_to_join(group.hierarchies)
     try:
         if group.version == 1:
             join = [f"echo 0 > /dev/fd/{fd}" for fd in fds]

@@ -99,8 +99,8 @@ class ControlGroup:
         else:
             devices.restrict_v1(directory, self._device_rules)
 
-    def open_to_join(self) -> list[int]:
-        """v1: `tasks` of each of `hierarchies`; v2: the directory, for clone3.
+    def open_to_join(self, hierarchies: Sequence[str]) -> list[int]:
+        """v1: `tasks` of each of those `hierarchies`; v2: the directory, for clone3.
 
         A process with one thread joins by `tasks` in 0.1 ms. By `cgroup.procs` it would wait for
         an RCU grace period, some 10 ms, because the kernel stops all forks meanwhile.
@@ -109,8 +109,9 @@ class ControlGroup:
             return [os.open(self._at.by_mount[""], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)]
         opened: list[int] = []
         try:
-            for directory in self._at.by_mount.values():
-                opened.append(os.open(f"{directory}/tasks", os.O_WRONLY | os.O_CLOEXEC))
+            for name in hierarchies:
+                place = f"{self._at.by_mount[name]}/tasks"
+                opened.append(os.open(place, os.O_WRONLY | os.O_CLOEXEC))
         except OSError:
             for fd in opened:
                 os.close(fd)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from drivers.execution.cgroup_files import NO_DESCRIPTOR, read_or_empty
 from drivers.execution.hierarchy import Hierarchy, fill_cpuset, hand_down
+from drivers.kernel.tree import directories
 
 
 class Directories:
@@ -98,7 +99,7 @@ class Directories:
         return sum(read_or_empty(f"{level}/tasks").count("\n") for level in _levels(top))
 
 
-def _levels(top: str, *, topdown: bool = True) -> Iterator[str]:
+def _levels(top: str) -> Iterator[str]:
     """A group and those below it; groups that vanish meanwhile are left out.
 
     Raises OSError if the daemon has no descriptor left: nothing is known then.
@@ -108,8 +109,7 @@ def _levels(top: str, *, topdown: bool = True) -> Iterator[str]:
         if error.errno in NO_DESCRIPTOR:
             raise error
 
-    for directory, _, _ in os.walk(top, topdown=topdown, onerror=tell):
-        yield directory
+    return directories(top, tell)
 
 
 def _remove_tree(top: str) -> bool:
@@ -122,7 +122,7 @@ def _remove_tree(top: str) -> bool:
     except OSError:
         pass  # it holds groups, or processes
     try:
-        for directory in _levels(top, topdown=False):
+        for directory in reversed(list(_levels(top))):
             with contextlib.suppress(FileNotFoundError):
                 os.rmdir(directory)
     except OSError:

@@ -11,7 +11,8 @@ import trio
 from drivers.errors import DriverError
 from drivers.execution.base import ExitStatus
 from drivers.execution.live import kill_process
-from drivers.keeper.client import Exit, Keeper, Spawned
+from drivers.keeper.client import Exit, Keeper
+from drivers.keeper.spawning import Spawned
 
 RELEASE_S = 20.0
 

@@ -6,12 +6,12 @@ Sources: cgroup-v1/freezer-subsystem.rst; cgroup-v2.rst, cgroup.freeze.
 from __future__ import annotations
 
 import contextlib
-import os
 
 import trio
 
 from drivers.execution.cgroup_files import read_or_empty, write
 from drivers.execution.cgroup_watch import until
+from drivers.kernel.tree import directories
 
 FREEZE_S = 10.0
 _FIRST_DELAY_S = 0.0005
@@ -65,5 +65,5 @@ def begin_to_freeze(directory: str) -> None:
 
 def thaw_below(directory: str) -> None:
     """v1: let processes go on in every group below as well, which may be frozen by itself."""
-    for level, _, _ in os.walk(directory):
+    for level in directories(directory, lambda _: None):
         thaw(1, level)

@@ -15,7 +15,7 @@ from drivers.execution.cgroup import ControlGroup, Hierarchy
 from drivers.execution.checks import check_key
 from drivers.execution.network_usage import network_usage
 from drivers.execution.resources import Limits, Usage
-from drivers.keeper.client import Spawned
+from drivers.keeper.spawning import Spawned
 
 
 @dataclass(slots=True)

@@ -26,7 +26,8 @@ from drivers.execution.native_exec import run_in
 from drivers.execution.native_start import Start, prepare
 from drivers.execution.plan import explain_ids, explain_limit
 from drivers.execution.watchers import Watchers, may_look, pid_namespace_of
-from drivers.keeper.client import Keeper, Spawned, Spawning
+from drivers.keeper.client import Keeper
+from drivers.keeper.spawning import Spawned, Spawning
 from drivers.threads import in_thread
 
 

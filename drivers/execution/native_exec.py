@@ -19,7 +19,8 @@ from drivers.execution.live import Live, as_started
 from drivers.execution.plan import make_joining_plan
 from drivers.execution.terminal import Terminal, terminal_below
 from drivers.execution.watchers import Watchers, pid_namespace_of
-from drivers.keeper.client import Exit, Keeper, Spawned
+from drivers.keeper.client import Exit, Keeper
+from drivers.keeper.spawning import Spawned
 from drivers.threads import in_thread
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
@@ -98,6 +99,9 @@ async def _spawn(
     is_watched: bool,
 ) -> Spawned:
     with ExitStack() as opened:
+        # of our own: the container may end while the thread is at work, and its number be another's
+        pidfd = os.dup(live.spawned.pidfd)
+        opened.callback(os.close, pidfd)
         async with keeper.spawning(key) as spawning:
 
             def ask() -> None:
@@ -108,10 +112,10 @@ async def _spawn(
                 stdio = [pipes.stdin, pipes.stdout, pipes.stderr]
                 if live.command.id_map is not None:
                     give_streams(live.command.id_map, plan, stdio)
-                groups = group.open_to_join()
+                groups = group.open_to_join(plan.cgroup_hierarchies)
                 for fd in groups:
                     opened.callback(os.close, fd)
-                spawning.ask(plan, words, [*stdio, live.spawned.pidfd, *groups])
+                spawning.ask(plan, words, [*stdio, pidfd, *groups])
 
             await in_thread(ask)
             return await spawning.made()

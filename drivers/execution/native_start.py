@@ -82,7 +82,7 @@ def _prepare(command: Command, pipes: Pipes, group: ControlGroup, opened: ExitSt
     fds += [] if terminal is None else [terminal.devpts]
     fds += _make_devs(command, opened)
     fds += [mount.fd for mount in command.mounts]
-    joined = group.open_to_join()
+    joined = group.open_to_join(plan.cgroup_hierarchies)
     for fd in joined:
         opened.callback(os.close, fd)
     fds += [*joined, *kept]

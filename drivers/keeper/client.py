@@ -3,44 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from signal import SIGKILL
 from typing import Any
 
 import trio
 
 from drivers.errors import (
-    CommandNotExecutable,
-    CommandNotFound,
     DriverError,
     Exhausted,
     KeeperLost,
     NotRunning,
-    SpawnFailed,
-    from_os_error,
 )
 from drivers.keeper import launch, protocol
-from drivers.keeper.plan import HostPlan, Plan, Words, to_text
+from drivers.keeper.plan import HostPlan, Plan, Words
+from drivers.keeper.spawning import (
+    LOST,
+    Awaited,
+    Spawned,
+    Spawning,
+    reaching_the_keeper,
+    result_of,
+    spawned_of,
+)
 from drivers.threads import in_thread_or_here
 
-_LOST = "the keeper process has ended, and all containers with it: restart the daemon"
 END_S = 10.0  # the keeper kills and reaps what is left within this
 FORGET_S = 0.05  # from a known end to its forgetting, unless another message takes it along
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spawned:
-    """A command that has been executed. The pidfd is the receiver's to close."""
-
-    pid: int
-    start_time_ticks: int
-    pidfd: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,80 +46,6 @@ class Exit:
     max_rss_bytes: int
 
 
-@dataclass(slots=True, eq=False)
-class _Awaited:
-    """A message that somebody waits for; None once arrived means that the keeper is lost."""
-
-    arrived: trio.Event = field(default_factory=trio.Event)
-    message: dict[str, Any] | None = None
-    fds: list[int] = field(default_factory=list)
-
-    async def wait(self) -> dict[str, Any]:
-        await self.arrived.wait()
-        if self.message is None:
-            raise KeeperLost(_LOST)
-        return self.message
-
-
-class Spawning:
-    """One process that is being made; see `Keeper.spawning`."""
-
-    def __init__(self, keeper: Keeper, key: str, number: int, reply: _Awaited) -> None:
-        self.is_under_way = False  # asked for, and neither failed nor the caller's
-        self._keeper = keeper
-        self._request = {"op": "spawn", "n": number, "key": key}
-        self._reply = reply
-        self._unsent: tuple[bytes, list[int]] | None = None
-        self._memfd: int | None = None
-
-    def ask(self, plan: Plan, words: Words, fds: list[int]) -> None:
-        """Ask for it; any thread may, and none waits. `fds` stay open until `made` returns."""
-        request = {
-            **self._request,
-            "plan": to_text(plan),
-            "bounding": plan.bounding,
-            "words": words.fields(),
-        }
-        with _told_by_its_error():
-            packet, sent, self._memfd = protocol.pack(request, fds)
-            self.is_under_way = self._keeper.send_at_once(packet, sent)
-        self._unsent = None if self.is_under_way else (packet, sent)
-
-    async def made(self) -> Spawned:
-        """Wait until the command has been executed.
-
-        Raises SpawnFailed or one of its kinds when the process that failed has been reaped.
-        """
-        if self._unsent is not None:
-            with _told_by_its_error():
-                await self._keeper.send_packet(*self._unsent)
-            self.is_under_way = True
-        try:
-            message = _result(await self._reply.wait())
-        except DriverError:
-            self.is_under_way = False
-            raise
-        _check_pidfd(self._reply)
-        self.is_under_way = False
-        return _spawned(message, self._reply.fds)
-
-    def close(self) -> None:
-        """It has been sent, or will not be."""
-        if self._memfd is not None:
-            os.close(self._memfd)
-
-
-@contextlib.contextmanager
-def _told_by_its_error() -> Iterator[None]:
-    """A failure in the block is one to reach the keeper."""
-    try:
-        yield
-    except ConnectionError as error:
-        raise KeeperLost(f"{_LOST}: {error}") from error
-    except OSError as error:
-        raise from_os_error(error, "ask the keeper") from error
-
-
 class Keeper:
     """A running keeper. Several tasks may ask at a time."""
 
@@ -134,10 +54,11 @@ class Keeper:
         self.pid = pid
         self._socket = sock
         self._number = 0
-        self._replies: dict[int, _Awaited] = {}
-        self._ends: dict[str, _Awaited] = {}
+        self._replies: dict[int, Awaited] = {}
+        self._ends: dict[str, Awaited] = {}
         self._lost = False
-        self._known: list[str] = []  # whose end is known, which the keeper has not been told yet
+        # whose end is known, with its pid, and the keeper has not been told yet
+        self._known: list[tuple[str, int]] = []
         self._some_known = trio.Event()
         self._waiting_for_room = trio.Lock()  # one task at a time can wait for a descriptor
 
@@ -148,10 +69,7 @@ class Keeper:
         A block that fails has the process killed and reaped, if it was asked for. One that
         succeeds must be followed by `wait`.
         """
-        if key in self._known:  # it has been run before; not the new one is to be forgotten
-            with _told_by_its_error():
-                await self._send({"op": "forget"}, [])
-        self._ends[key] = _Awaited()
+        self._ends[key] = Awaited()
         try:
             with self._expecting() as (number, reply):
                 spawning = Spawning(self, key, number, reply)
@@ -195,26 +113,25 @@ class Keeper:
         It may have ended a moment ago. `kept` are pipes that the keeper keeps. Raises
         SpawnFailed if there is no such orphan. To be shielded: it is not undone.
         """
-        self._ends[key] = _Awaited()
+        self._ends[key] = Awaited()
         try:
             async with self._asked({"op": "adopt", "key": key, "pid": pid}, list(kept)) as reply:
-                message = _result(await reply.wait())
+                message = result_of(await reply.wait())
                 try:
-                    _check_pidfd(reply)
+                    return spawned_of(message, reply)
                 except Exhausted:
                     await self._abandon(key, reply)
                     raise
         except BaseException:  # cancelled too: nobody waits for its end
             self._ends.pop(key, None)
             raise
-        return _spawned(message, reply.fds)
 
-    async def _abandon(self, key: str, reply: _Awaited) -> None:
+    async def _abandon(self, key: str, reply: Awaited) -> None:
         """See to the end of a process that nobody wants any more."""
         with contextlib.suppress(DriverError):  # the keeper is lost, or a step failed anyway
             with contextlib.suppress(NotRunning):
                 await self.signal(key, SIGKILL)
-            _result(await reply.wait())
+            result_of(await reply.wait())
             for fd in reply.fds:
                 os.close(fd)
             await self.wait(key)
@@ -223,7 +140,7 @@ class Keeper:
         """How the first process of `key` ended; then it is forgotten."""
         end = await self._ends[key].wait()
         del self._ends[key]
-        self._known.append(key)
+        self._known.append((key, end["pid"]))
         self._some_known.set()
         return Exit(
             status=end["status"], cpu_usec=end["cpu_usec"], max_rss_bytes=end["max_rss_bytes"]
@@ -232,32 +149,32 @@ class Keeper:
     async def signal(self, key: str, signum: int) -> None:
         """Send a signal to a first process. Raises NotRunning if it has ended."""
         async with self._asked({"op": "signal", "key": key, "signal": int(signum)}) as reply:
-            _result(await reply.wait())
+            result_of(await reply.wait())
 
     async def kept(self) -> dict[str, int]:
         """The pid of the first process of every container not yet forgotten."""
         async with self._asked({"op": "list"}) as reply:
-            result = _result(await reply.wait())
+            result = result_of(await reply.wait())
         return {kept["key"]: kept["pid"] for kept in result["containers"]}
 
     @contextlib.asynccontextmanager
     async def _asked(
         self, request: dict[str, Any], fds: list[int] | None = None
-    ) -> AsyncIterator[_Awaited]:
+    ) -> AsyncIterator[Awaited]:
         """Send a request; its answer is awaited in the block."""
         with self._expecting() as (number, reply):
-            with _told_by_its_error():
+            with reaching_the_keeper():
                 await self._send({**request, "n": number}, fds or [])
             yield reply
 
     @contextlib.contextmanager
-    def _expecting(self) -> Iterator[tuple[int, _Awaited]]:
+    def _expecting(self) -> Iterator[tuple[int, Awaited]]:
         """The number of a request that is sent in the block, and its answer."""
         if self._lost:
-            raise KeeperLost(_LOST)
+            raise KeeperLost(LOST)
         self._number += 1
         number = self._number
-        reply = self._replies[number] = _Awaited()
+        reply = self._replies[number] = Awaited()
         try:
             yield number, reply
         finally:
@@ -328,28 +245,6 @@ class Keeper:
             return
         awaited.message, awaited.fds = message, fds
         awaited.arrived.set()
-
-
-def _check_pidfd(reply: _Awaited) -> None:
-    """Raise Exhausted if the kernel had no descriptor for what came with an answer."""
-    if not reply.fds:
-        raise from_os_error(OSError(errno.EMFILE, ""), "take the pidfd of a new process")
-
-
-def _spawned(message: dict[str, Any], fds: list[int]) -> Spawned:
-    return Spawned(pid=message["pid"], start_time_ticks=message["start_time_ticks"], pidfd=fds[0])
-
-
-def _result(message: dict[str, Any]) -> dict[str, Any]:
-    """What an answer brings, or the exception for the failure that it reports."""
-    if "ok" in message:
-        result: dict[str, Any] = message["ok"]
-        return result
-    error = message["error"]
-    if error["kind"] == "unknown-key":
-        raise NotRunning(f"container {error['detail']} is not running")
-    kinds = {"not-found": CommandNotFound, "not-executable": CommandNotExecutable}
-    raise kinds.get(error["kind"], SpawnFailed)(error["step"], error["errno"], error["detail"])
 
 
 @contextlib.asynccontextmanager

@@ -103,8 +103,10 @@ class Keeper:
         if received is None:
             raise EOFError
         request, fds = received
-        for key in request.get("known", ()):
-            self._forget(self._by_key[key])
+        for key, pid in request.get("known", ()):
+            child = self._by_key.get(key)
+            if child is not None and child.ended is not None and child.ended["pid"] == pid:
+                self._forget(child)
         if request.get("is_cut") or (fds and is_reserved(max(fds))):
             for fd in fds:
                 os.close(fd)
@@ -140,7 +142,7 @@ class Keeper:
         words = Words(**request["words"])
         spawn = Spawn(request["plan"], words, fds, wake_fd=self._woken)
         child = Child(request["key"], request["n"], spawn)
-        self._by_key[child.key] = child
+        self._take_up(child)
         self._unmade.add(child)
         try:
             self._threads.begin(spawn, request["bounding"])
@@ -163,7 +165,7 @@ class Keeper:
             return
         orphan.kept = kept
         child = Child(key, number, orphan, is_made=True, start_time_ticks=orphan.start_time_ticks)
-        self._by_key[key] = child
+        self._take_up(child)
         if orphan.ended is not None:
             child.ended = {**orphan.ended, "key": key}
         self._settle(child)
@@ -255,6 +257,13 @@ class Keeper:
             self._keep(orphan)
         return True
 
+    def _take_up(self, child: Child) -> None:
+        """Have it by its key. Who had that before has ended, unless the kernel does not let him."""
+        former = self._by_key.get(child.key)
+        if former is not None and former.ended is not None:
+            self._forget(former)
+        self._by_key[child.key] = child
+
     def _keep(self, orphan: Orphan) -> None:
         if len(self._orphans) == _ORPHANS:
             os.close(self._orphans.popleft().pidfd)
@@ -262,7 +271,8 @@ class Keeper:
 
     def _forget(self, child: Child) -> None:
         """Drop what is kept of a container that has ended."""
-        del self._by_key[child.key]
+        if self._by_key.get(child.key) is child:
+            del self._by_key[child.key]
         for fd in child.spawn.kept:
             os.close(fd)
         if child.spawn.pid:

@@ -11,9 +11,10 @@ The daemon asks; where there is a number the answer repeats it:
     {"op": "adopt", "n": 4, "key": K, "pid": P}       an orphan that is the keeper's now
     {"op": "signal", "n": 2, "key": K, "signal": 9}   also while it is still being set up
     {"op": "list", "n": 3}
-    {"op": "forget", "known": [K, ...]}
+    {"op": "forget", "known": [[K, P], ...]}
 
-Every message may have `known`: how these ended has been heard, drop them and their pipes.
+Every message may have `known`: how these ended has been heard, drop them and their pipes. P is the
+pid: another process may have the key by now, which is dropped with its key's next process, too.
 
 The keeper answers `{"n": 1, "ok": {...}}` or `{"n": 1, "error": {"kind", "step", "errno",
 "detail"}}`. A spawn is answered when the command has been executed, with the pidfd beside it, or

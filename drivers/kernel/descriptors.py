@@ -1,7 +1,7 @@
 """How many descriptors this process may have, and which of them are kept for what runs.
 
 The usual limit is 1024, for the sake of programs that use select(2): a hundred containers take all
-of that. The daemon may have more, if it says so; what it starts gets what the daemon was given.
+of that. The daemon may have more, if it says so; containers get what the daemon was given.
 
 Requests are refused before the last are gone. To see to the end of a container the daemon opens a
 few for a moment: its control group's files, the next file of its log. The keeper makes a process in
@@ -11,6 +11,7 @@ from that.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -23,7 +24,10 @@ _given: list[tuple[int, int]] = []  # the limits, soft and hard, before they wer
 def raise_limit() -> None:
     """Allow this process, and those that it makes, as many as it may be allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
+    if soft == hard:
+        return
+    # fs.nr_open may have been made less than what was allowed before
+    with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         _given.append((soft, hard))
 

@@ -15,8 +15,10 @@ import trio
 
 from drivers.errors import IncompatibleFilesystem, InvalidRequest, Unsupported, from_os_error
 from drivers.kernel import mount as m
+from drivers.kernel.tree import directories
 from drivers.kernel.user_namespace import in_user_namespace
 from drivers.storage.base import Change
+from drivers.storage.differ import entries
 from drivers.storage.id_mapped import (
     clone_mapped,
     filesystem_of,
@@ -30,6 +32,7 @@ from drivers.storage.unpack import unpack
 from drivers.storage.upper import opaque_xattr, upper_changes
 
 _NEARLY_FULL = 20  # less than this part of a disk is free
+_UNSEEN = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 MAX_LAYERS = 500  # overlayfs's own limit
 
 
@@ -140,7 +143,10 @@ class OverlayStorage(LayoutStorage):
             raise from_os_error(error, f"look at layer {key}") from error
 
     def diff_size(self, key: str, parent: str | None) -> int:
-        return _content_bytes(self._layout.path(key) / "diff")
+        try:
+            return _content_bytes(self._layout.path(key) / "diff")
+        except OSError as error:
+            raise from_os_error(error, f"look at layer {key}") from error
 
 
 class _OverlayWhiteouts:
@@ -160,15 +166,19 @@ def _is_nearly_full(directory: Path) -> bool:
 
 def _content_bytes(root: Path) -> int:
     """What is deeper than a path can be is not seen, nor what goes away meanwhile."""
+
+    def tell(error: OSError) -> None:
+        if error.errno not in _UNSEEN:
+            raise error
+
     total = 0
-    left = [str(root)]
-    while left:
-        with contextlib.suppress(OSError), os.scandir(left.pop()) as entries:
-            for entry in entries:
-                found = entry.stat(follow_symlinks=False)
-                total += found.st_size if stat.S_ISREG(found.st_mode) else 0
-                if stat.S_ISDIR(found.st_mode):
-                    left.append(entry.path)
+    for directory in directories(str(root), tell):
+        try:
+            seen = entries(Path(directory)).values()
+        except OSError as error:
+            tell(error)
+        else:
+            total += sum(found.st_size for found in seen if stat.S_ISREG(found.st_mode))
     return total
 
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import trio
 
 from drivers.errors import InvalidRequest, from_os_error
-from drivers.kernel.tree import remove_tree
+from drivers.kernel.tree import directories, remove_tree
 from drivers.storage.base import Change
 from drivers.storage.differ import compare
 from drivers.storage.id_mapped import clone_mapped
@@ -105,12 +105,14 @@ def copy_tree(source: Path, target: Path, step: Callable[[], None]) -> None:
     """A copy with owners, modes, times, extended attributes, devices and hard links."""
     links: dict[tuple[int, int], Path] = {}
     target.mkdir(mode=0o700)
-    for directory, subdirectories, files in os.walk(source, onerror=_fail):
+    copied: list[str] = []
+    for directory in directories(str(source), _fail):
         step()
         here = target / os.path.relpath(directory, source)
-        for name in (*subdirectories, *files):
+        for name in os.listdir(directory):
             _copy_entry(Path(directory) / name, here / name, links)
-    for directory, _, _ in os.walk(source, topdown=False):  # last: copying changed the times
+        copied.append(directory)
+    for directory in reversed(copied):  # last: copying changed the times
         _copy_attributes(Path(directory), target / os.path.relpath(directory, source))
 
 

@@ -56,7 +56,7 @@ class Api:
         upload: BinaryIO | None = None,
         **query: object,
     ) -> Any:
-        """A request and the JSON of its answer, if it is JSON. Raises RuntimeError."""
+        """A request and the JSON of its answer, if it is JSON. Raises RuntimeError, OSError."""
         data = json.dumps(body).encode() if body else b""
         size = os.fstat(upload.fileno()).st_size if upload else len(data)
         head = f"{method} /v1.41{path}?{urlencode(query)} HTTP/1.1\r\nHost: localhost\r\n"
@@ -75,7 +75,7 @@ class Api:
         while not answer.is_whole:
             received = self._socket.recv(_READ_BYTES)
             if not received:
-                raise RuntimeError("the daemon has hung up")
+                raise ConnectionResetError("the daemon has hung up")
             parser.feed_data(received)
         return parser.get_status_code(), answer.body
 

@@ -94,7 +94,7 @@ def _timed_steps(group: ControlGroup, root_fd: int) -> dict[str, float]:
     plan, _ = make_plan(command, pipes, group)
     recipe = ContainerRecipe(plan, frozenset(plan.capabilities))
     recipe.program.finish()
-    fds = [null, null, null, root_fd, *group.open_to_join()]
+    fds = [null, null, null, root_fd, *group.open_to_join(plan.cgroup_hierarchies)]
     words = Words(argv=["/nowhere"], env=[], hostname="trace")
     recipe.program.prepare((*recipe.values(fds, words, 0), *recipe.execution.values(words)))
     leave_host_mounts()

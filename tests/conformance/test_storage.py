@@ -108,6 +108,22 @@ async def test_a_child_shows_its_parent_and_keeps_its_own_changes(driver: InThre
         assert two.names("deep") == ["a", "b"]
 
 
+@pytest.mark.same_everywhere
+async def test_directories_may_be_deeper_than_the_interpreters_calls(driver: InThreads) -> None:
+    deep = ["/".join("d" * depth) for depth in range(1, 1101)]
+    await driver.apply_diff("base", None, layer(*map(entry, deep), entry(f"{deep[-1]}/f", b"1")))
+    await driver.create("one", "base")
+    async with Mounted(driver, "one") as one:
+        assert one.read(f"{deep[-1]}/f") == b"1"
+        one.write(f"{deep[-1]}/f", b"changed")
+    found = await driver.changes("one", "base")
+    assert Change(f"/{deep[-1]}/f", ChangeKind.MODIFIED) in found
+    assert await driver.diff_size("one", "base") == len(b"changed")
+    await driver.remove("one")
+    await driver.remove("base")
+    assert await driver.keys() == []
+
+
 async def test_nothing_is_attached_to_the_hosts_mounts(driver: InThreads) -> None:
     before = host.mounts()
     await driver.apply_diff("base", None, layer(*BASE))

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.daemon import REPOSITORY, Daemon
+from tests.system.docker import until
 from tests.system.wire import update
 
 pytestmark = pytest.mark.same_everywhere
@@ -34,6 +35,7 @@ def units(creched: Daemon) -> Iterator[Daemon]:
         (creched.units_dir / f"{name}.toml").write_text(_UNIT.format(name=name))
     assert creched.crechectl("update", check=True).stdout == "shop: added\n"
     assert creched.crechectl("start", "all").returncode == 0
+    until(lambda: "STARTING" not in creched.crechectl("status").stdout)  # they start by themselves
     yield creched
     for file in creched.units_dir.iterdir():
         file.unlink()

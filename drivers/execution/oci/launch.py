@@ -13,8 +13,9 @@ from drivers.execution.base import Pipes
 from drivers.execution.ends import looked_after
 from drivers.execution.oci.bundle import Bundle, Console, Job
 from drivers.execution.oci.runtime import ENVIRONMENT, Runtime
-from drivers.keeper.client import Keeper, Spawned
+from drivers.keeper.client import Keeper
 from drivers.keeper.plan import HostPlan, Words
+from drivers.keeper.spawning import Spawned
 
 LAUNCH_S = 60.0  # a runtime that takes longer hangs
 

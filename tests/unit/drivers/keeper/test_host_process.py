@@ -12,8 +12,9 @@ import trio
 import trio.testing
 
 from drivers.errors import SpawnFailed
-from drivers.keeper.client import FORGET_S, Keeper, Spawned, open_keeper
+from drivers.keeper.client import FORGET_S, Keeper, open_keeper
 from drivers.keeper.plan import HostPlan, Words
+from drivers.keeper.spawning import Spawned
 from drivers.kernel import mount
 from tests.cancel import cancel_everywhere
 from tests.host import mounts
@@ -139,6 +140,21 @@ async def test_who_has_ended_is_forgotten_and_not_who_has_its_key_now(null: int)
         assert await keeper.kept() == {"h": spawned.pid}
         await keeper.signal("h", signal.SIGKILL)
         assert await _code(keeper, "h", spawned) == -signal.SIGKILL
+
+
+async def test_an_end_that_is_known_late_is_no_end_of_who_has_the_key_now(null: int) -> None:
+    async with open_keeper() as keeper:
+        spawned = await keeper.spawn_host("h", HostPlan(), _shell("exit 3"), [null] * 3)
+        assert await _code(keeper, "h", spawned) == 3
+        late, keeper._known = keeper._known, []
+        spawned = await keeper.spawn_host("h", HostPlan(), _shell("sleep 1000"), [null] * 3)
+        keeper._known[:0] = late
+        await keeper._send({"op": "forget"}, [])
+        assert await keeper.kept() == {"h": spawned.pid}
+        await keeper.signal("h", signal.SIGKILL)
+        assert await _code(keeper, "h", spawned) == -signal.SIGKILL
+        await keeper._send({"op": "forget"}, [])
+        assert await keeper.kept() == {}
 
 
 @pytest.mark.parametrize("is_given_up", [False, True])

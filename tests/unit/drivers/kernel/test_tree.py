@@ -72,6 +72,29 @@ def test_what_is_no_directory_is_refused(tmp_path: Path) -> None:
     assert tmp_path.is_dir()
 
 
+def test_who_moves_the_directory_that_it_is_in_leads_it_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else may still have a descriptor of one: he renames what is being emptied."""
+    home = tmp_path / "home"
+    (home / "top/a/b/c/full").mkdir(parents=True)
+    (home / "top/a/b/c/full/file").write_text("x")
+    (home / "a/kept").mkdir(parents=True)
+    rmdir = os.rmdir
+
+    def moving(name: str, *, dir_fd: int | None = None) -> None:
+        full = home / "top/a/b/c/full"
+        if name == "full" and full.exists() and os.listdir(full) == []:
+            (home / "top/a/b/c").rename(home / "c")
+        rmdir(name, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "rmdir", moving)
+    with pytest.raises(OSError, match="directories are moved in it"):
+        remove_tree(home / "top")
+    assert (home / "a/kept").exists()
+    assert sorted(entry.name for entry in home.iterdir()) == ["a", "c", "top"]
+
+
 _OVER_A_MOUNT = """
 import os, subprocess, sys
 from drivers.kernel.tree import remove_tree
