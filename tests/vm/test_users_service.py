@@ -67,7 +67,9 @@ def creched(busybox: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         daemon.user("systemctl", "--user", "stop", "creched")
     finally:
         command("loginctl", "disable-linger", USER)
-        command("systemctl", "stop", manager, f"user-runtime-dir@{daemon.uid}.service")
+        # the slice too: whether systemd stops it by itself depends on who is quicker
+        units = (manager, f"user-runtime-dir@{daemon.uid}.service", f"user-{daemon.uid}.slice")
+        command("systemctl", "stop", *units)
         until(lambda: not (CGROUPS / f"user.slice/user-{daemon.uid}.slice").exists())
         command("userdel", "--remove", USER)
 

@@ -288,7 +288,7 @@ def open_driver(
         make_directory(part)
     return OciExecution(
         keeper,
-        Runtime(path, own / "state"),
+        Runtime(path, own / "state", keeper),
         cgroup.detect(),
         cgroup_parent=cgroup_parent,
         bundles=own / "bundles",

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 import trio
 
-from drivers.errors import DriverError, SpawnFailed
+from drivers.errors import DriverError
 from drivers.execution.base import Pipes
 from drivers.execution.ends import looked_after
 from drivers.execution.oci.bundle import Bundle, Console, Job
-from drivers.execution.oci.runtime import ENVIRONMENT, Runtime
+from drivers.execution.oci.runtime import Runtime
 from drivers.keeper.client import Keeper
-from drivers.keeper.plan import HostPlan, Words
 from drivers.keeper.spawning import Spawned
 
 LAUNCH_S = 60.0  # a runtime that takes longer hangs
@@ -51,7 +50,16 @@ async def launch(keeper: Keeper, runtime: Runtime, call: Call) -> Launched:
     """
     with trio.move_on_after(LAUNCH_S, shield=True), ExitStack() as opened:
         console = opened.enter_context(Console(call.job)) if call.terminal else None
-        await _run_to_end(keeper, runtime, call, opened)
+        await runtime.call(
+            call.key,
+            call.verb,
+            call.arguments,
+            _streams(call, opened),
+            log=call.job.log,
+            argv=call.argv,
+            cwd=str(call.bundle.directory),
+            mounts=call.mounts,
+        )
         pid = call.job.read_pid()
         spawned = await keeper.adopt(call.key, pid, call.pipes.kept)
         if console is None:
@@ -63,27 +71,6 @@ async def launch(keeper: Keeper, runtime: Runtime, call: Call) -> Launched:
             async with looked_after(keeper, call.key, spawned):
                 raise
     raise DriverError(f"{runtime.name} {call.verb} did not end within {LAUNCH_S:g} s")
-
-
-async def _run_to_end(keeper: Keeper, runtime: Runtime, call: Call, opened: ExitStack) -> None:
-    plan = HostPlan(
-        cwd=str(call.bundle.directory),
-        mount_targets=[target for _, target in call.mounts],
-        private_mounts=True,  # crun mounts itself somewhere, and is cancelled in between
-    )
-    env = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
-    words = Words(argv=call.arguments, env=env)
-    name = f"{call.key}/{call.verb}"
-    fds = [*_streams(call, opened), *(fd for fd, _ in call.mounts)]
-    try:
-        spawned = await keeper.spawn_host(name, plan, words, fds)
-    except SpawnFailed as error:  # the runtime's own, not that of the container's command
-        raise SpawnFailed(f"{runtime.name} {call.verb}", error.errno, str(error)) from error
-    opened.callback(os.close, spawned.pidfd)
-    async with looked_after(keeper, name, spawned):
-        end = await keeper.wait(name)
-    if end.status:
-        raise await trio.to_thread.run_sync(runtime.failure, call.job.log, call.verb, call.argv)
 
 
 def _streams(call: Call, opened: ExitStack) -> list[int]:

@@ -6,20 +6,25 @@ Source: OCI runtime command line interface, and runc(8), which crun, youki and r
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 from pathlib import Path
 
 import trio
 
-from drivers.errors import HOST_ERRORS, DriverError, Unsupported, from_host_error
+from drivers.errors import DriverError, SpawnFailed, Unsupported, from_os_error
 from drivers.execution.checks import RLIMITS
+from drivers.execution.ends import looked_after
 from drivers.execution.oci.bundle import Bundle, Job
 from drivers.execution.oci.failures import explain, last_message
+from drivers.keeper.client import Keeper
+from drivers.keeper.plan import HostPlan, Words
 from drivers.threads import in_thread_or_here
 
 _SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-ENVIRONMENT = {"PATH": _SEARCH}  # nothing of the daemon's: it may hold secrets
+_ENVIRONMENT = [f"PATH={_SEARCH}"]  # nothing of the daemon's: it may hold secrets
+_numbers = itertools.count(1)  # of calls
 _RLIMIT_NAMES = {number: name for name, number in RLIMITS.items()}
 
 
@@ -34,8 +39,9 @@ def find_runtime(name: str) -> str:
 class Runtime:
     """One runtime with the directory in which it keeps the states of its containers."""
 
-    def __init__(self, path: str, state: Path) -> None:
+    def __init__(self, path: str, state: Path, keeper: Keeper) -> None:
         self.path = path
+        self._keeper = keeper
         self.name = os.path.basename(path)
         self._state = state
 
@@ -53,7 +59,7 @@ class Runtime:
 
     async def start(self, log: Path, key: str, argv: tuple[str, ...]) -> None:
         """Let the command of a container run. Raises SpawnFailed or one of its kinds."""
-        await self._call(log, "start", key, argv=argv)
+        await self._call_silently(log, "start", key, argv=argv)
 
     async def delete(self, key: str) -> None:
         """Kill what there is of a container and forget it; it may be gone already."""
@@ -62,7 +68,7 @@ class Runtime:
             return
         # what it leaves in spite of that is removed, or reported, with the control group
         with contextlib.suppress(DriverError):
-            await self._call(Path(os.devnull), "delete", "--force", key)
+            await self._call_silently(Path(os.devnull), "delete", key, "--force")
         await in_thread_or_here(shutil.rmtree, state, True)
 
     def known(self) -> list[str]:
@@ -87,28 +93,51 @@ class Runtime:
         options = ["--root", str(self._state), "--log", str(log), "--log-format", "json"]
         return [self.path, *options, *words]
 
-    async def _call(
+    async def call(
         self,
-        log: Path,
+        key: str,
         verb: str,
-        *words: str,
+        arguments: list[str],
+        fds: list[int],
+        *,
+        log: Path,
         argv: tuple[str, ...] = (),
-        stdin: bytes = b"",
+        cwd: str = "/",
+        mounts: tuple[tuple[int, str], ...] = (),
+    ) -> None:
+        """Run a call to its end; `fds` are its streams. Raises what it says of its failure.
+
+        In a mount namespace of its own, in which `mounts` are attached: crun mounts itself
+        somewhere, and may be killed in between, as the daemon may.
+        """
+        plan = HostPlan(
+            cwd=cwd, mount_targets=[target for _, target in mounts], private_mounts=True
+        )
+        words = Words(argv=arguments, env=_ENVIRONMENT)
+        name = f"{key}/{verb}-{next(_numbers)}"
+        try:
+            spawned = await self._keeper.spawn_host(
+                name, plan, words, [*fds, *[fd for fd, _ in mounts]]
+            )
+        except SpawnFailed as error:  # the runtime's own, not that of the container's command
+            raise SpawnFailed(f"{self.name} {verb}", error.errno, str(error)) from error
+        try:
+            async with looked_after(self._keeper, name, spawned):
+                end = await self._keeper.wait(name)
+        finally:
+            os.close(spawned.pidfd)
+        if end.status:
+            raise await trio.to_thread.run_sync(self.failure, log, verb, argv)
+
+    async def _call_silently(
+        self, log: Path, verb: str, key: str, *options: str, argv: tuple[str, ...] = ()
     ) -> None:
         try:
-            done = await trio.run_process(
-                self._arguments(log, verb, *words),
-                stdin=stdin,
-                capture_stdout=True,
-                capture_stderr=True,
-                check=False,
-                env=ENVIRONMENT,
-                start_new_session=True,
-            )
-        except HOST_ERRORS as error:
-            refused = from_host_error(error, f"run {self.name} {verb}")
-            if refused is None:
-                raise
-            raise refused from error
-        if done.returncode:
-            raise await trio.to_thread.run_sync(self.failure, log, verb, argv)
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise from_os_error(error, f"run {self.name} {verb}") from error
+        try:
+            arguments = self._arguments(log, verb, *options, key)
+            await self.call(key, verb, arguments, [null] * 3, log=log, argv=argv)
+        finally:
+            os.close(null)
