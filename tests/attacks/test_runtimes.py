@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import select
 import shutil
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,40 @@ async def test_no_entrypoint_overwrites_the_runtime(box: Box) -> None:
         assert "pwned" not in ran.stdout
     assert ran.stdout == "tried\n"
     assert _digests() == before
+
+
+@contextlib.contextmanager
+def _seen_on_the_host(word: str) -> Iterator[set[str]]:
+    """Mounts with a word in their place that were there for a moment. Source: proc(5), mounts."""
+    seen: set[str] = set()
+    is_over = threading.Event()
+
+    def watch() -> None:
+        with open("/proc/self/mountinfo") as file:
+            changes = select.poll()
+            changes.register(file, select.POLLPRI)
+            while not is_over.is_set():
+                if changes.poll(100):
+                    file.seek(0)
+                    places = (line.split()[4] for line in file)
+                    seen.update(place for place in places if word in place)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        is_over.set()
+        watcher.join()
+
+
+@both
+async def test_no_call_of_a_runtime_mounts_on_the_host(box: Box) -> None:
+    """crun does, for a moment: killed then, with the daemon, it would leave the mount."""
+    with _seen_on_the_host("/crun.") as seen:
+        for _ in range(3):
+            assert (await box.run("true")).status.code == 0
+    assert seen == set()
 
 
 @both
