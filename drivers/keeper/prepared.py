@@ -15,7 +15,7 @@ from drivers.keeper.plan import ContainerPlan, HostPlan, JoiningPlan, Words
 from drivers.keeper.protocol import Failure
 from drivers.keeper.recipe import Recipe
 from drivers.kernel import process as p
-from drivers.kernel.memory import keep_from_children
+from drivers.kernel.memory import keep_from_children, keep_newer_from_children
 from drivers.kernel.program import load_routine
 
 KEPT = 32  # programs; each has some 50 KB
@@ -49,11 +49,12 @@ def carry_out(recipe: Recipe, fds: list[int], words: Words, spared: int) -> Fail
         recipe.prelude.prepare(recipe.prelude_values(fds, spared))
         # the process will run on the routine and its program; this thread's registers point to
         # memory of its own, which the kernel may look at
-        keep_from_children((load_routine()[1], program.span, _own_memory()))
+        given = keep_from_children((load_routine()[1], program.span, _own_memory()))
         recipe.prelude.run_here()
         failed = recipe.prelude.failed()
         if failed is not None:
             return Failure("step", failed.step, failed.errno, failed.detail)
+        keep_newer_from_children(given)  # which other threads may have got since
     if recipe.is_filtered:
         program.run_by_clone(int(_BY_CLONE))
     else:

@@ -1,4 +1,4 @@
-"""What a process gives back of its memory."""
+"""What a process gives back of its memory, and passes on."""
 
 from __future__ import annotations
 
@@ -42,3 +42,36 @@ def test_what_threads_have_freed_is_given_back() -> None:
         [sys.executable, "-c", _FLOOD], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 8 * 1024
+
+
+_NEWER = """
+import ctypes, mmap
+from drivers.kernel.memory import keep_from_children, keep_newer_from_children
+
+def address(memory):
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+
+def is_copied(at):
+    at_hand = False
+    for line in open("/proc/self/smaps"):
+        first = line.split()[0]
+        if "-" in first and not first.endswith(":"):
+            start, end = (int(part, 16) for part in first.split("-"))
+            at_hand = start <= at < end
+        elif at_hand and first == "VmFlags:":
+            return "dc" not in line.split()
+
+kept = mmap.mmap(-1, 1 << 20)
+given = keep_from_children([(address(kept), address(kept) + 1)])
+newer = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+print(is_copied(address(kept)), is_copied(address(newer)))
+keep_newer_from_children(given)
+print(is_copied(address(kept)), is_copied(address(newer)))
+"""
+
+
+def test_what_is_newer_is_kept_from_children_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _NEWER], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True True\nTrue False\n"
