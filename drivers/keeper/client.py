@@ -75,14 +75,14 @@ class Keeper:
                 spawning = Spawning(self, key, number, reply)
                 try:
                     yield spawning
-                except BaseException:  # cancelled too
+                except BaseException:  # cancelled too: nobody else would end the process
                     if spawning.is_under_way:
                         with trio.move_on_after(END_S, shield=True):
                             await self._abandon(key, reply)
                     raise
                 finally:
                     spawning.close()
-        except BaseException:  # nobody waits for its end
+        except BaseException:  # cancelled too: nobody waits for its end
             self._ends.pop(key, None)
             raise
 
