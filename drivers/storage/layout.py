@@ -25,6 +25,7 @@ class Layout:
         self.home = home
         self._lock = threading.Lock()  # of what follows, and of what there is
         self._mounted: Counter[str] = Counter()
+        self._parents: dict[str, str | None] = {}  # as in the files
         self._children: Counter[str] = Counter()  # by their parent, "" for none
 
     def open(self) -> None:
@@ -33,13 +34,14 @@ class Layout:
         for entry in self.home.iterdir():
             if entry.name.startswith("."):
                 remove_tree(entry)
-        self._children = Counter(self.parent(key) or "" for key in self.keys())
+        self._parents = {key: self._read_parent(key) for key in self.keys()}
+        self._children = Counter(parent or "" for parent in self._parents.values())
 
     def path(self, key: str) -> Path:
         """The directory of a key. Raises NotFound if there is none."""
         path = self.home / _checked(key)
         if not path.is_dir():
-            raise NotFound(f"layer {key} does not exist")
+            raise _not_found(key)
         return path
 
     def exists(self, key: str) -> bool:
@@ -51,9 +53,17 @@ class Layout:
         return [entry.name for entry in self.home.iterdir() if not entry.name.startswith(".")]
 
     def parent(self, key: str) -> str | None:
-        """The key that this one was made from."""
-        file = self.path(key) / _PARENT
-        return file.read_text() if file.exists() else None
+        """The key that this one was made from. Raises NotFound."""
+        try:
+            return self._parents[_checked(key)]
+        except KeyError:
+            raise _not_found(key) from None
+
+    def _read_parent(self, key: str) -> str | None:
+        try:
+            return (self.home / key / _PARENT).read_text()
+        except FileNotFoundError:
+            return None
 
     def chain(self, key: str) -> list[str]:
         """The key, its parent, and so on down to the one that has none."""
@@ -84,6 +94,7 @@ class Layout:
                 if parent is not None:
                     self.path(parent)  # it may have gone meanwhile
                 os.rename(aside, self.home / key)
+                self._parents[key] = parent
                 self._children[parent or ""] += 1
         except OSError as error:
             _remove_if_there(aside)
@@ -94,13 +105,13 @@ class Layout:
 
     def remove(self, key: str) -> None:
         """Delete for good. Raises InUse for a parent of others and for what is mounted."""
-        path = self.path(key)
-        parent = self.parent(key)
+        path, parent = self.path(key), self.parent(key)
         aside = self.home / f".{key[:64]}-{secrets.token_hex(4)}"
         try:
             with self._lock:
                 self._check_unused(key)
                 os.rename(path, aside)
+                del self._parents[key]
                 self._children[parent or ""] -= 1
             remove_tree(aside)
         except OSError as error:
@@ -110,7 +121,7 @@ class Layout:
         if self._mounted[key]:
             raise InUse(f"layer {key} is mounted")
         if self._children[key]:
-            child = next(other for other in self.keys() if self.parent(other) == key)
+            child = next(other for other, parent in self._parents.items() if parent == key)
             raise InUse(f"layer {key} is the parent of {child}")
 
     def count_mount(self, key: str) -> None:
@@ -124,6 +135,10 @@ class Layout:
             self._mounted[key] -= 1
             if self._mounted[key] <= 0:
                 del self._mounted[key]
+
+
+def _not_found(key: str) -> NotFound:
+    return NotFound(f"layer {key} does not exist")
 
 
 def _remove_if_there(directory: Path) -> None:

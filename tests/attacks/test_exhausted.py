@@ -219,7 +219,8 @@ def test_a_keeper_that_is_out_of_memory_takes_no_container_along_in_silence(
 ) -> None:
     """ATTACKS 43: memory of the keeper."""
     daemon = fresh_creched
-    daemon.docker("run", "-d", "--name", "counts", "busybox", "sh", "-c", _COUNT, check=True)
+    counts = ("--name", "counts", "--stop-signal", "KILL")
+    daemon.docker("run", "-d", *counts, "busybox", "sh", "-c", _COUNT, check=True)
     pid = state(daemon, "counts")["Pid"]
     until(lambda: daemon.docker("logs", "counts").stdout)
     keeper = _keeper_pid(daemon)

@@ -12,16 +12,25 @@ import trio
 from drivers.errors import InvalidRequest, SpawnFailed
 from drivers.execution import cgroup
 from drivers.execution.base import MountAt
+from drivers.execution.defaults import DEFAULT_CAPABILITIES
 from drivers.execution.resources import Limits
 from drivers.keeper import launch
 from tests.attacks.interpreter import lend_interpreter, libraries, standard_library
 from tests.native import Box, bind, is_dead, open_box
 
 _SHEBANG = """#!/proc/self/exe
-import os
+import ctypes, os, struct
 print("interpreter runs", flush=True)
 exe = os.open("/proc/self/exe", os.O_PATH)
 os.set_inheritable(exe, True)
+libc = ctypes.CDLL(None)
+writable = struct.pack("=4Q", 0, 1, 0, 0)  # struct mount_attr: clear MOUNT_ATTR_RDONLY
+if libc.syscall(442, exe, b"", 0x1000, writable, 32) == 0:  # mount_setattr, AT_EMPTY_PATH
+    print("remounted", flush=True)
+if libc.mount(b"none", b"/proc/self/fd/%d" % exe, None, 0x1020, None) == 0:  # MS_REMOUNT | MS_BIND
+    print("remounted", flush=True)
+if libc.syscall(428, exe, b"", 0x1001) >= 0:  # open_tree, OPEN_TREE_CLONE | AT_EMPTY_PATH
+    print("copied", flush=True)
 for flags in (os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC):
     try:
         os.write(os.open(f"/proc/self/fd/{exe}", flags), b"pwned")
@@ -37,23 +46,33 @@ def _digest(path: str) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-async def _run_shebang(box: Box) -> str:
+async def _run_shebang(box: Box, **options: object) -> str:
     await trio.to_thread.run_sync(lend_interpreter, box.root)
     entry = box.root / "entry"
     entry.write_text(_SHEBANG)
     entry.chmod(0o755)
     with standard_library() as mount:
-        return (await box.run("/entry", mounts=(mount,))).stdout
+        return (await box.run("/entry", mounts=(mount,), **options)).stdout
 
 
-async def test_an_entrypoint_cannot_overwrite_what_started_it(tmp_path: Path) -> None:
-    """ATTACKS 1."""
+_MOUNTER = DEFAULT_CAPABILITIES | {"CAP_SYS_ADMIN", "CAP_DAC_READ_SEARCH", "CAP_SYS_PTRACE"}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"capabilities": _MOUNTER, "seccomp": "unconfined"}],
+    ids=["default", "may mount"],
+)
+async def test_an_entrypoint_cannot_overwrite_what_started_it(
+    tmp_path: Path, options: dict[str, object]
+) -> None:
+    """ATTACKS 1: nor make it writable, whatever it may do."""
     host = [launch.interpreter(), *libraries(launch.interpreter())]
     before = [_digest(path) for path in host]
     async with open_box(tmp_path) as box:
         keeper = f"/proc/{box.keeper.pid}/exe"
         copy = _digest(keeper)
-        output = await _run_shebang(box)
+        output = await _run_shebang(box, **options)
         assert _digest(keeper) == copy
     assert output == "interpreter runs\n"
     assert [_digest(path) for path in host] == before

@@ -33,7 +33,8 @@ def creched_fails(*options: str | Path) -> str:
 def test_terminating_the_daemon_stops_everything_and_leaves_nothing(
     fresh_creched: Daemon,
 ) -> None:
-    fresh_creched.docker("run", "-d", "busybox", "sleep", "1000", check=True)
+    kill = ("--stop-signal", "KILL")
+    fresh_creched.docker("run", "-d", *kill, "busybox", "sleep", "1000", check=True)
     fresh_creched.docker(
         "run", "-d", "--stop-timeout", "0", "busybox", "sh", "-c", "trap '' TERM; sleep 1000"
     )
@@ -71,7 +72,8 @@ def test_containers_images_and_logs_are_there_after_a_restart(fresh_creched: Dae
 def test_a_killed_daemon_leaves_no_process_and_the_next_start_cleans_the_rest(
     fresh_creched: Daemon,
 ) -> None:
-    fresh_creched.docker("run", "-d", "--name", "lost", "busybox", "sleep", "1000", check=True)
+    lost = ("--name", "lost", "--stop-signal", "KILL")
+    fresh_creched.docker("run", "-d", *lost, "busybox", "sleep", "1000", check=True)
     pid = int(fresh_creched.docker("inspect", "-f", "{{.State.Pid}}", "lost", check=True).stdout)
     container = os.pidfd_open(pid)
     fresh_creched.stop(signal.SIGKILL)

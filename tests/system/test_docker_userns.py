@@ -274,6 +274,7 @@ def test_a_unit_has_its_own_ids_and_keeps_them(fresh_creched: Daemon) -> None:
     image = "busybox"
     command = ["sleep", "100000"]
     userns = "auto"
+    stop = { grace_s = 0 }
     """
     (creched.units_dir / "web.toml").write_text(unit)
     creched.supervisorctl("update", check=True)

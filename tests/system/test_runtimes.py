@@ -154,7 +154,7 @@ def test_an_unknown_runtime_is_refused_in_dockers_words(creched: Daemon) -> None
 
 def test_a_unit_can_name_its_runtime(creched: Daemon) -> None:
     unit = '[container.by-runc]\nimage = "busybox"\ncommand = "sleep 1000"\nexecution = "runc"\n'
-    (creched.units_dir / "unit.toml").write_text(unit + "autostart = false\n")
+    (creched.units_dir / "unit.toml").write_text(unit + "autostart = false\nstop = { grace_s = 0 }\n")
     creched.crechectl("update", check=True)
     creched.crechectl("start", "by-runc", check=True)
     found = _inspect(creched, "by-runc")
@@ -175,7 +175,8 @@ def test_a_runtime_can_be_the_default_and_a_killed_daemon_leaves_nothing(busybox
     for creched in running_daemon(busybox, configure=lambda _: options):
         shown = creched.docker("info", "-f", "{{.DefaultRuntime}}", check=True)
         assert shown.stdout == "runc\n"
-        creched.docker("run", "-d", "--name", "lost", "busybox", "sleep", "1000", check=True)
+        lost = ("--name", "lost", "--stop-signal", "KILL")
+        creched.docker("run", "-d", *lost, "busybox", "sleep", "1000", check=True)
         creched.stop(signal.SIGKILL)
         creched.start()
         assert os.listdir(creched.directory / "run/oci/runc/bundles") == []

@@ -208,6 +208,7 @@ image = "busybox"
 command = ["sh", "-c", "echo ready; while read line; do echo got $line; done; echo eof"]
 stdin = true
 ready = { after_s = 0.1 }
+stop = { grace_s = 0 }
 """
 
 
