@@ -6,12 +6,11 @@ import posixpath
 from collections.abc import Iterable
 
 from drivers.storage.base import Change, ChangeKind
+from supervisor.mount_points import DIRECTORIES, FILES
 
 # What is made for every container if its image has it not. Docker makes it in a layer of its own,
 # below the container's, and so never shows it; targets of other mounts it does show.
-MADE_FOR_ALL = frozenset(
-    {"/dev", "/proc", "/sys", "/etc", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf"}
-)
+MADE_FOR_ALL = frozenset(f"/{path}" for path in (*DIRECTORIES, *FILES))
 
 
 def shown_changes(changes: Iterable[Change]) -> list[Change]:

@@ -25,6 +25,7 @@ from supervisor.init import TARGET, find_init, init_argv
 from supervisor.isolation import confine
 from supervisor.joining import Joined, shares_pids
 from supervisor.limits import to_driver
+from supervisor.mount_points import ETC_FILES
 from supervisor.spec import Bind, ContainerSpec, Isolation, Tmpfs, merge_env
 
 _HOSTS = """127.0.0.1\tlocalhost
@@ -140,7 +141,7 @@ def open_mounts(
     program for --init.
     """
     mounts: list[MountAt] = []
-    for name in ("hostname", "hosts", "resolv.conf"):
+    for name in ETC_FILES:
         fd = _open_bind(Bind(source=str(directory / name), target=""), userns_fd)
         held.callback(os.close, fd)
         mounts.append(MountAt(fd=fd, target=f"/etc/{name}"))

@@ -21,7 +21,7 @@ from drivers.errors import (
 from drivers.execution.base import ExecutionDriver
 from drivers.kernel.tree import remove_tree
 from drivers.storage.base import StorageDriver
-from supervisor import log
+from supervisor import log, mount_points
 from supervisor.checks import check_values
 from supervisor.command import check_mounts, write_etc_files
 from supervisor.container import Container
@@ -104,7 +104,7 @@ def make(container: Container, top_layer: str | None, drivers: Drivers, store: S
         except OSError as error:
             raise from_os_error(error, f"create container {container.name}") from error
         if not spec.rootfs:
-            drivers.storage.create(spec.id, top_layer)
+            drivers.storage.create(spec.id, top_layer, mount_points.beneath_all(drivers.storage))
         store.save(spec, container.record)
     except BaseException:  # cancelled too: half a container is none
         _unmake_logged(container, drivers.storage, store)
@@ -164,7 +164,8 @@ async def clean_debris(
         for driver in drivers.execution.values():
             for key in await driver.leftovers():
                 nursery.start_soon(_clean, driver, key)
-    await trio.to_thread.run_sync(_keep_layers, drivers.storage, known | images.layers())
+    layers = {*known, *images.layers(), mount_points.KEY}
+    await trio.to_thread.run_sync(_keep_layers, drivers.storage, layers)
     await trio.to_thread.run_sync(_keep_only, directory, known)
 
 

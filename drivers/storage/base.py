@@ -32,13 +32,17 @@ class ProtoDriver(Protocol):
 
     A key is 1 to 128 characters of [a-z0-9-]. Every operation is complete or absent: what a
     crash interrupts is debris that the next start sweeps. Errors: AlreadyExists, NotFound, InUse
-    (removing a parent of others, or something that is mounted), NoSpace.
+    (removing what others are made over, or something that is mounted), NoSpace.
     """
 
     name: str
 
-    def create(self, key: str, parent: str | None) -> None:
-        """A new writable file system that shows the content of `parent`."""
+    def create(self, key: str, parent: str | None, beneath: str | None = None) -> None:
+        """A new writable file system that shows the content of `parent`.
+
+        Where there is nothing in that, it may show what is in `beneath`, a key without a parent:
+        a driver whose file systems share their files does so, one that copies does not.
+        """
         ...
 
     def remove(self, key: str) -> None:

@@ -10,12 +10,20 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from drivers.errors import AlreadyExists, InUse, InvalidRequest, NotFound, from_os_error
 from drivers.kernel.tree import remove_tree
 
 _KEY = re.compile(r"[a-z0-9-]{1,128}")
-_PARENT = "parent"  # a file that holds the parent's key
+_OVER = "parent"  # a file that holds the parent's key, and on a second line what is beneath
+
+
+class _Over(NamedTuple):
+    """What a key was made over, by its keys; "" for nothing."""
+
+    parent: str
+    beneath: str
 
 
 class Layout:
@@ -25,8 +33,8 @@ class Layout:
         self.home = home
         self._lock = threading.Lock()  # of what follows, and of what there is
         self._mounted: Counter[str] = Counter()
-        self._parents: dict[str, str | None] = {}  # as in the files
-        self._children: Counter[str] = Counter()  # by their parent, "" for none
+        self._over: dict[str, _Over] = {}  # as in the files
+        self._children: Counter[str] = Counter()  # by what they are made over
 
     def open(self) -> None:
         """Make the home, sweep what crashes left, and see who is whose child."""
@@ -34,8 +42,8 @@ class Layout:
         for entry in self.home.iterdir():
             if entry.name.startswith("."):
                 remove_tree(entry)
-        self._parents = {key: self._read_parent(key) for key in self.keys()}
-        self._children = Counter(parent or "" for parent in self._parents.values())
+        self._over = {key: self._read_over(key) for key in self.keys()}
+        self._children = Counter(other for over in self._over.values() for other in over)
 
     def path(self, key: str) -> Path:
         """The directory of a key. Raises NotFound if there is none."""
@@ -46,7 +54,7 @@ class Layout:
 
     def exists(self, key: str) -> bool:
         """Whether the key is complete."""
-        return (self.home / _checked(key)).is_dir()
+        return _checked(key) in self._over
 
     def keys(self) -> list[str]:
         """Every complete key."""
@@ -55,47 +63,48 @@ class Layout:
     def parent(self, key: str) -> str | None:
         """The key that this one was made from. Raises NotFound."""
         try:
-            return self._parents[_checked(key)]
+            return self._over[_checked(key)].parent or None
         except KeyError:
             raise _not_found(key) from None
 
-    def _read_parent(self, key: str) -> str | None:
+    def _read_over(self, key: str) -> _Over:
         try:
-            return (self.home / key / _PARENT).read_text()
+            parent, _, beneath = (self.home / key / _OVER).read_text().partition("\n")
         except FileNotFoundError:
-            return None
+            parent = beneath = ""
+        return _Over(parent, beneath)
 
     def chain(self, key: str) -> list[str]:
-        """The key, its parent, and so on down to the one that has none."""
+        """The key, its parent, and so on down to the one that has none; last what is beneath."""
         found: list[str] = []
         current: str | None = key
         while current is not None:
             found.append(current)
             current = self.parent(current)
-        return found
+        beneath = self._over[key].beneath
+        return [*found, beneath] if beneath else found
 
     @contextlib.contextmanager
-    def making(self, key: str, parent: str | None) -> Iterator[Path]:
+    def making(self, key: str, parent: str | None, beneath: str | None = None) -> Iterator[Path]:
         """A directory to fill; it becomes the key's when the block ends, or vanishes.
 
-        Raises AlreadyExists, NotFound for the parent, NoSpace.
+        Raises AlreadyExists, NotFound for what it is made over, NoSpace.
         """
         if self.exists(key):
             raise AlreadyExists(f"layer {key} exists")
-        if parent is not None:
-            self.path(parent)
+        over = _Over(parent or "", beneath or "")
+        self._check_there(over)
         aside = self.home / f".{key[:64]}-{secrets.token_hex(4)}"
         try:
             aside.mkdir(mode=0o700)
-            if parent is not None:
-                (aside / _PARENT).write_text(parent)
+            if any(over):
+                (aside / _OVER).write_text("\n".join(over).rstrip())
             yield aside
             with self._lock:
-                if parent is not None:
-                    self.path(parent)  # it may have gone meanwhile
+                self._check_there(over)  # it may have gone meanwhile
                 os.rename(aside, self.home / key)
-                self._parents[key] = parent
-                self._children[parent or ""] += 1
+                self._over[key] = over
+                self._children.update(over)
         except OSError as error:
             _remove_if_there(aside)
             raise from_os_error(error, f"make layer {key}") from error
@@ -105,23 +114,27 @@ class Layout:
 
     def remove(self, key: str) -> None:
         """Delete for good. Raises InUse for a parent of others and for what is mounted."""
-        path, parent = self.path(key), self.parent(key)
+        path = self.path(key)
         aside = self.home / f".{key[:64]}-{secrets.token_hex(4)}"
         try:
             with self._lock:
                 self._check_unused(key)
                 os.rename(path, aside)
-                del self._parents[key]
-                self._children[parent or ""] -= 1
+                self._children.subtract(self._over.pop(key))
             remove_tree(aside)
         except OSError as error:
             raise from_os_error(error, f"remove layer {key}") from error
+
+    def _check_there(self, over: _Over) -> None:
+        for key in over:
+            if key and not self.exists(key):
+                raise _not_found(key)
 
     def _check_unused(self, key: str) -> None:
         if self._mounted[key]:
             raise InUse(f"layer {key} is mounted")
         if self._children[key]:
-            child = next(other for other, parent in self._parents.items() if parent == key)
+            child = next(child for child, over in self._over.items() if key in over)
             raise InUse(f"layer {key} is the parent of {child}")
 
     def count_mount(self, key: str) -> None:

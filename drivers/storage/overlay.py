@@ -51,8 +51,8 @@ class OverlayStorage(LayoutStorage):
         self._held: dict[str, list[int]] = {}  # descriptors of mounts, until `put`
         self._ends = OverlayEnds()
 
-    def create(self, key: str, parent: str | None) -> None:
-        with self._layout.making(key, parent) as directory:
+    def create(self, key: str, parent: str | None, beneath: str | None = None) -> None:
+        with self._layout.making(key, parent, beneath) as directory:
             (directory / "diff").mkdir(mode=0o755)
             if parent is not None:
                 _copy_mode(self._layout.path(parent) / "diff", directory / "diff")
@@ -103,7 +103,7 @@ class OverlayStorage(LayoutStorage):
         self._ends.close()
 
     def _lower(self, key: str) -> list[str]:
-        """The parents' diffs, nearest first."""
+        """The diffs that are below, nearest first."""
         if key not in self._diffs:
             chain = self._layout.chain(key)[1:]
             if len(chain) > MAX_LAYERS:

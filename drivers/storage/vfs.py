@@ -25,7 +25,7 @@ class VfsStorage(LayoutStorage):
 
     name = "vfs"
 
-    def create(self, key: str, parent: str | None) -> None:
+    def create(self, key: str, parent: str | None, beneath: str | None = None) -> None:
         with self._layout.making(key, parent) as directory:
             self._copy_parent(parent, directory / "tree")
 

@@ -246,6 +246,45 @@ async def test_whiteouts_delete_and_opaque_directories_hide(driver: InThreads) -
         assert "link" not in one.names()
 
 
+async def test_what_is_beneath_shows_where_there_is_nothing_else(row: Row, tmp_path: Path) -> None:
+    driver = await row.open(tmp_path / "home")
+    places = ("proc", "etc", "etc/passwd", "etc/hosts", "deep", "deep/b", "deep/hosts")
+    await driver.apply_diff("places", None, layer(*(entry(name) for name in places)))
+    await driver.apply_diff("base", None, layer(*BASE))
+    await driver.apply_diff("top", "base", layer(entry("deep"), entry("deep/.wh..wh..opq", b"")))
+    await driver.create("one", "top", "places")
+    is_shared = "shared_layers" not in row.lacks
+    shown = ["group", "hosts", "passwd"] if is_shared else ["group", "passwd"]
+    for _ in range(2):
+        async with Mounted(driver, "one") as one:
+            assert one.names("etc") == shown
+            assert one.read("etc/passwd") == b"root"
+            assert one.names("deep") == []
+            assert ("proc" in one.names()) == is_shared
+        assert await driver.changes("one", "top") == []
+        await driver.cleanup()
+        driver = await row.open(tmp_path / "home")  # which knows it from its disk
+    if is_shared:
+        with pytest.raises(InUse):
+            await driver.remove("places")
+    for key in ("one", "places"):
+        await driver.remove(key)
+
+
+async def test_beneath_may_be_all_that_there_is(row: Row, tmp_path: Path) -> None:
+    driver = await row.open(tmp_path / "home")
+    await driver.apply_diff("places", None, layer(entry("proc")))
+    await driver.create("one", None, "places")
+    async with Mounted(driver, "one") as one:
+        assert one.names() == (["proc"] if "shared_layers" not in row.lacks else [])
+        one.write("new", b"n")
+    await driver.remove("one")
+    await driver.remove("places")
+    if "shared_layers" not in row.lacks:
+        with pytest.raises(NotFound):
+            await driver.create("two", None, "places")
+
+
 async def test_the_difference_is_told_and_can_be_applied_elsewhere(driver: InThreads) -> None:
     await driver.apply_diff("base", None, layer(*BASE))
     await driver.create("one", "base")

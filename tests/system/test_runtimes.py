@@ -153,8 +153,14 @@ def test_an_unknown_runtime_is_refused_in_dockers_words(creched: Daemon) -> None
 
 
 def test_a_unit_can_name_its_runtime(creched: Daemon) -> None:
-    unit = '[container.by-runc]\nimage = "busybox"\ncommand = "sleep 1000"\nexecution = "runc"\n'
-    (creched.units_dir / "unit.toml").write_text(unit + "autostart = false\nstop = { grace_s = 0 }\n")
+    unit = """[container.by-runc]
+    image = "busybox"
+    command = "sleep 1000"
+    execution = "runc"
+    autostart = false
+    stop = { grace_s = 0 }
+    """
+    (creched.units_dir / "unit.toml").write_text(unit)
     creched.crechectl("update", check=True)
     creched.crechectl("start", "by-runc", check=True)
     found = _inspect(creched, "by-runc")
