@@ -164,8 +164,7 @@ async def clean_debris(
         for driver in drivers.execution.values():
             for key in await driver.leftovers():
                 nursery.start_soon(_clean, driver, key)
-    layers = {*known, *images.layers(), mount_points.KEY}
-    await trio.to_thread.run_sync(_keep_layers, drivers.storage, layers)
+    await trio.to_thread.run_sync(_keep_layers, drivers.storage, known | images.layers())
     await trio.to_thread.run_sync(_keep_only, directory, known)
 
 

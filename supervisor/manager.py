@@ -32,7 +32,6 @@ from supervisor.execs.instances import ExecInstances
 from supervisor.id_pool import UserMaps
 from supervisor.images.store import ImageStore
 from supervisor.joining import with_ids
-from supervisor.mount_points import make_mount_points
 from supervisor.names import check_name, new_id, new_name
 from supervisor.operations import run_detached
 from supervisor.reading import open_logs
@@ -310,10 +309,6 @@ class Manager(Running):
                 container.touch()
         known = {container.id for container in self.all()}
         await making.clean_debris(known, self._directory, self.drivers, self.images)
-        try:
-            await trio.to_thread.run_sync(make_mount_points, self.drivers.storage)
-        except CrecheError as error:
-            log.error("restore.no_mount_points", error=error)
         begun = await trio.to_thread.run_sync(making.half_removed, self.all())
         for container in self.all():
             if container.record.state is State.DEAD or container in begun:

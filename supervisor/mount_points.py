@@ -8,20 +8,38 @@ from __future__ import annotations
 
 import io
 import tarfile
+import threading
 import time
 
+from drivers.errors import DriverError
 from drivers.storage.base import StorageDriver
+from supervisor import log
 
 KEY = "mount-points"
 DIRECTORIES = ("dev", "etc", "proc", "sys")
 ETC_FILES = ("hostname", "hosts", "resolv.conf")  # that are written for each container
 FILES = tuple(f"etc/{name}" for name in ETC_FILES)
+_MAKING = threading.Lock()
 
 
-def make_mount_points(storage: StorageDriver) -> None:
-    """Make the layer, if it is not there; blocks. Raises DriverError."""
-    if storage.exists(KEY):
-        return
+def beneath_all(storage: StorageDriver) -> str | None:
+    """The layer, made if it is not there; blocks.
+
+    None where it is of no use, or cannot be made: what a container lacks is made in its own then.
+    """
+    if not storage.shows_beneath:
+        return None
+    with _MAKING:
+        if not storage.exists(KEY):
+            try:
+                _make(storage)
+            except DriverError as error:
+                log.warning("mount_points.not_made", error=error)
+                return None
+    return KEY
+
+
+def _make(storage: StorageDriver) -> None:
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
         for name in DIRECTORIES:
@@ -30,11 +48,6 @@ def make_mount_points(storage: StorageDriver) -> None:
             tar.addfile(_entry(name, tarfile.REGTYPE, 0o644))
     layer.seek(0)
     storage.apply_diff(KEY, None, layer)
-
-
-def beneath_all(storage: StorageDriver) -> str | None:
-    """The layer, if it could be made; without it each container makes what it lacks."""
-    return KEY if storage.exists(KEY) else None
 
 
 def _entry(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:

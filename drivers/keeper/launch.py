@@ -1,27 +1,24 @@
-"""Starting the keeper: from an interpreter that nobody can write to through it."""
+"""Starting the keeper: from a copy of the interpreter that nobody can change."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
-from drivers.kernel import mount as m
-
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 _PACKAGES = str(Path(__file__).resolve().parents[2])
-# Its descriptor of the binary has done its work.
-_START = (
-    "import os, sys; os.close(int(sys.argv[3])); sys.path.insert(0, sys.argv[2]); "
-    "from drivers.keeper.main import main; main()"
-)
+_START = "import sys; sys.path.insert(0, sys.argv[2]); from drivers.keeper.main import main; main()"
 
 
 def start(theirs: socket.socket) -> subprocess.Popen[bytes]:
     """Start the keeper at its end of the socket pair; blocking. Raises OSError."""
-    binary = read_only(interpreter())
+    memfd = _sealed_copy(interpreter())
     try:
         return subprocess.Popen(
             # argv[0] is where the interpreter finds its library from
@@ -30,10 +27,9 @@ def start(theirs: socket.socket) -> subprocess.Popen[bytes]:
                 *("-I", "-S", "-B", "-X", "utf8", "-c", _START),
                 str(theirs.fileno()),
                 _PACKAGES,
-                str(binary),
             ],
-            executable=f"/proc/self/fd/{binary}",
-            pass_fds=(theirs.fileno(), binary),
+            executable=f"/proc/self/fd/{memfd}",
+            pass_fds=(theirs.fileno(), memfd),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
@@ -41,7 +37,7 @@ def start(theirs: socket.socket) -> subprocess.Popen[bytes]:
             env=_environment(),
         )
     finally:
-        os.close(binary)
+        os.close(memfd)
 
 
 def interpreter() -> str:
@@ -57,17 +53,13 @@ def _environment() -> dict[str, str]:
     return {}
 
 
-def read_only(path: str) -> int:
-    """A file as a mount has it that is read-only and attached nowhere, by an O_PATH descriptor.
+def _sealed_copy(path: str) -> int:
+    """A copy of a file in memory that nobody can write to any more.
 
-    Whoever is run from it, and whoever looks at /proc/PID/exe, cannot write to the host's file;
-    and once the mount has no descriptor of its own, nobody can change that.
+    Whoever is run from it, and whoever looks at /proc/PID/exe, never reaches the host's binary.
     """
-    directory, name = os.path.split(path)
-    mount = m.open_tree_clone(directory)
-    try:
-        attributes = m.ATTR.RDONLY | m.ATTR.NOSUID | m.ATTR.NODEV
-        m.mount_setattr(mount, set_=attributes, propagation=m.MS.PRIVATE)
-        return os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=mount)
-    finally:
-        os.close(mount)
+    memfd = os.memfd_create("creche-python", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open(path, "rb") as source, open(memfd, "wb", closefd=False) as copy:
+        shutil.copyfileobj(source, copy)
+    fcntl.fcntl(memfd, fcntl.F_ADD_SEALS, _SEALS)
+    return memfd

@@ -36,12 +36,13 @@ class ProtoDriver(Protocol):
     """
 
     name: str
+    shows_beneath: bool  # or `create` makes nothing of it
 
     def create(self, key: str, parent: str | None, beneath: str | None = None) -> None:
         """A new writable file system that shows the content of `parent`.
 
-        Where there is nothing in that, it may show what is in `beneath`, a key without a parent:
-        a driver whose file systems share their files does so, one that copies does not.
+        Where there is nothing in that, what is in `beneath` is shown, a key that is over nothing:
+        by a driver whose file systems share their files, not by one that copies.
         """
         ...
 

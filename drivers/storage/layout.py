@@ -18,6 +18,8 @@ from drivers.kernel.tree import remove_tree
 _KEY = re.compile(r"[a-z0-9-]{1,128}")
 _OVER = "parent"  # a file that holds the parent's key, and on a second line what is beneath
 
+_LOST = "that-a-power-loss-has-cost"  # for an empty file: a key that never exists
+
 
 class _Over(NamedTuple):
     """What a key was made over, by its keys; "" for nothing."""
@@ -62,26 +64,30 @@ class Layout:
 
     def parent(self, key: str) -> str | None:
         """The key that this one was made from. Raises NotFound."""
-        try:
-            return self._over[_checked(key)].parent or None
-        except KeyError:
-            raise _not_found(key) from None
+        return self._over_of(key).parent or None
+
+    def _over_of(self, key: str) -> _Over:
+        over = self._over.get(_checked(key))
+        if over is None:
+            raise _not_found(key)
+        return over
 
     def _read_over(self, key: str) -> _Over:
         try:
-            parent, _, beneath = (self.home / key / _OVER).read_text().partition("\n")
+            text = (self.home / key / _OVER).read_text()
         except FileNotFoundError:
-            parent = beneath = ""
+            return _Over("", "")
+        parent, _, beneath = (text or _LOST).partition("\n")
         return _Over(parent, beneath)
 
     def chain(self, key: str) -> list[str]:
         """The key, its parent, and so on down to the one that has none; last what is beneath."""
         found: list[str] = []
-        current: str | None = key
-        while current is not None:
+        beneath, current = "", key
+        while current:
             found.append(current)
-            current = self.parent(current)
-        beneath = self._over[key].beneath
+            over = self._over_of(current)
+            beneath, current = beneath or over.beneath, over.parent
         return [*found, beneath] if beneath else found
 
     @contextlib.contextmanager
@@ -114,13 +120,14 @@ class Layout:
 
     def remove(self, key: str) -> None:
         """Delete for good. Raises InUse for a parent of others and for what is mounted."""
-        path = self.path(key)
+        path, over = self.path(key), self._over_of(key)
         aside = self.home / f".{key[:64]}-{secrets.token_hex(4)}"
         try:
             with self._lock:
                 self._check_unused(key)
                 os.rename(path, aside)
-                self._children.subtract(self._over.pop(key))
+                del self._over[key]
+                self._children.subtract(over)
             remove_tree(aside)
         except OSError as error:
             raise from_os_error(error, f"remove layer {key}") from error

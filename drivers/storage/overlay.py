@@ -43,6 +43,7 @@ class OverlayStorage(LayoutStorage):
     """
 
     name = "overlay"
+    shows_beneath = True
 
     def __init__(self, layout: Layout, mount_overlay: Callable[[list[str], str, str], int]) -> None:
         super().__init__(layout)

@@ -24,6 +24,7 @@ class VfsStorage(LayoutStorage):
     """A key is a directory `tree` with everything in it."""
 
     name = "vfs"
+    shows_beneath = False
 
     def create(self, key: str, parent: str | None, beneath: str | None = None) -> None:
         with self._layout.making(key, parent) as directory:

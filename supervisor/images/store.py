@@ -21,6 +21,7 @@ import trio
 
 from drivers.errors import Conflict, CorruptData, CrecheError, InUse, NotFound, from_os_error
 from drivers.storage.base import StorageDriver
+from supervisor import mount_points
 from supervisor.hold import release
 from supervisor.images import archive as archives
 from supervisor.images import config as configs
@@ -201,6 +202,8 @@ class ImageStore:
         file = self._configs / image.id.removeprefix("sha256:")
         await trio.to_thread.run_sync(file.unlink)
         del self._images[image.id]
+        if not self._images:
+            await self._remove_layers([mount_points.KEY])  # or the driver could not be changed
         return [Removed(deleted=image.id), *await self._drop_unused_layers(image.layers)]
 
     async def _drop_unused_layers(self, candidates: Iterable[str]) -> list[Removed]:

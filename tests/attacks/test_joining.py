@@ -33,7 +33,7 @@ def look(pid):
         if what.startswith("socket:") or (what.startswith("/") and not what.endswith(ALLOWED)):
             yield f"descriptor {what}"
     maps = open(f"/proc/{pid}/maps").read()
-    if "/python" in maps or "[heap]" in maps and "creche-routine" in maps:
+    if "creche-python" in maps or "[heap]" in maps and "creche-routine" in maps:
         yield "the keeper's memory"
 ALLOWED = ("/dev/null", "/box/tasks", "/box/cgroup.procs")
 print("ready", flush=True)

@@ -271,6 +271,30 @@ async def test_what_is_beneath_shows_where_there_is_nothing_else(row: Row, tmp_p
         await driver.remove(key)
 
 
+async def test_what_is_beneath_a_parent_shows_in_its_child(row: Row, tmp_path: Path) -> None:
+    driver = await row.open(tmp_path / "home")
+    await driver.apply_diff("places", None, layer(entry("proc")))
+    await driver.apply_diff("base", None, layer(*BASE))
+    await driver.create("one", "base", "places")
+    await driver.create("two", "one")
+    async with Mounted(driver, "two") as two:
+        assert ("proc" in two.names()) == ("shared_layers" not in row.lacks)
+
+
+async def test_a_parent_that_a_power_loss_has_cost_is_told(row: Row, tmp_path: Path) -> None:
+    driver = await row.open(tmp_path / "home")
+    await driver.apply_diff("base", None, layer(*BASE))
+    await driver.create("one", "base")
+    (tmp_path / "home/one/parent").write_text("")
+    await driver.cleanup()
+    driver = await row.open(tmp_path / "home")
+    if row.driver == "overlay":  # one that copies has all that it needs
+        with pytest.raises(NotFound, match="power-loss"):
+            await driver.get("one")
+    await driver.remove("one")
+    await driver.remove("base")
+
+
 async def test_beneath_may_be_all_that_there_is(row: Row, tmp_path: Path) -> None:
     driver = await row.open(tmp_path / "home")
     await driver.apply_diff("places", None, layer(entry("proc")))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -53,6 +55,17 @@ def _diff(creched: Daemon, options: list[str], image: str, script: str) -> list[
     shown = creched.docker("diff", name, check=True).stdout.splitlines()
     creched.docker("rm", name, check=True)
     return sorted(shown, key=lambda line: line[2:])
+
+
+def test_what_no_image_needs_to_have_is_made_once_for_all_containers(creched: Daemon) -> None:
+    name = creched.docker("run", "-d", "bare", "/bin/busybox", "true", check=True).stdout.strip()
+    creched.docker("wait", name, check=True)
+    shown = creched.docker("inspect", "-f", "{{json .GraphDriver}}", name, check=True).stdout
+    graph = json.loads(shown)
+    own = graph["Data"].get("UpperDir")
+    assert (own is None) == (graph["Name"] == "vfs")
+    assert own is None or os.listdir(own) == []
+    creched.docker("rm", name, check=True)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import trio
 from trio.testing import MockClock
 
 from drivers.errors import CommandNotFound, DriverError, NotModified, NotRunning
-from supervisor import mount_points
 from supervisor.lifecycle import after_restart
 from supervisor.spec import RestartPolicy
 from supervisor.states import Record
@@ -369,7 +368,7 @@ async def test_a_removal_that_was_cut_off_is_done_by_the_next_daemon(
     async with open_world(tmp_path, {}) as world:
         await world.manager.restore()
         assert world.manager.all() == []
-        assert world.manager.drivers.storage.keys() == [mount_points.KEY]
+        assert world.manager.drivers.storage.keys() == []
         assert world.store.load() == []
     assert list((tmp_path / "containers").iterdir()) == []
 
