@@ -2,6 +2,7 @@
 # Make the disk with Creche and its tests: lane.sh BASE DIRECTORY [PYTEST-ARGUMENT...]
 # BASE is what base.sh made. Leaves DIRECTORY/lane.img.
 set -eu
+unset PYTHONDONTWRITEBYTECODE # the guest is to find all of it compiled
 here=$(cd "$(dirname "$0")/../.." && pwd)
 base=$1
 work=$2/work
