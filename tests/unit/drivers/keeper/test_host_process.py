@@ -135,7 +135,7 @@ async def test_who_has_ended_is_forgotten_and_not_who_has_its_key_now(null: int)
         for _ in range(3):  # the next begins before the keeper has been told to forget the last
             spawned = await keeper.spawn_host("h", HostPlan(), _shell("exit 3"), [null] * 3)
             assert await _code(keeper, "h", spawned) == 3
-        spawned = await keeper.spawn_host("h", HostPlan(), _shell("sleep 1000"), [null] * 3)
+        spawned = await keeper.spawn_host("h", HostPlan(), _shell("exec sleep 1000"), [null] * 3)
         await trio.sleep(2 * FORGET_S)
         assert await keeper.kept() == {"h": spawned.pid}
         await keeper.signal("h", signal.SIGKILL)
@@ -147,7 +147,7 @@ async def test_an_end_that_is_known_late_is_no_end_of_who_has_the_key_now(null: 
         spawned = await keeper.spawn_host("h", HostPlan(), _shell("exit 3"), [null] * 3)
         assert await _code(keeper, "h", spawned) == 3
         late, keeper._known = keeper._known, []
-        spawned = await keeper.spawn_host("h", HostPlan(), _shell("sleep 1000"), [null] * 3)
+        spawned = await keeper.spawn_host("h", HostPlan(), _shell("exec sleep 1000"), [null] * 3)
         keeper._known[:0] = late
         await keeper._send({"op": "forget"}, [])
         assert await keeper.kept() == {"h": spawned.pid}
