@@ -9,8 +9,8 @@ echo "$(uname -r), $(stat -f -c %T /sys/fs/cgroup), PID 1 is $(cat /proc/1/comm)
 mkdir $results
 cd /opt/creche/checkout
 # tests/vm is for this machine; an OCI runtime's start takes long here, so what has many of them is
-# cancelled at its 1st, 30th, 59th ... step only (tests/cancel.py)
-export CRECHE_VM=1 CRECHE_CANCEL_STRIDE=29
+# cancelled at its 1st, 42nd, 83rd ... step only (tests/cancel.py)
+export CRECHE_VM=1 CRECHE_CANCEL_STRIDE=41
 export HOME=/root PYTHONUNBUFFERED=1 XDG_CACHE_HOME=/opt/creche/cache
 export PATH="/opt/creche/environment/bin:$PATH"
 while IFS= read -r argument; do

@@ -85,6 +85,7 @@ def test_a_killed_daemon_leaves_no_process_and_the_next_start_cleans_the_rest(
     fresh_creched.docker("start", "lost", check=True)
 
 
+@pytest.mark.same_everywhere
 def test_a_second_daemon_is_refused_by_name(creched: Daemon, tmp_path: Path) -> None:
     said = creched_fails("--root", creched.directory / "root", "--run-dir", tmp_path / "run")
     assert "is in use by another daemon" in said
@@ -92,6 +93,7 @@ def test_a_second_daemon_is_refused_by_name(creched: Daemon, tmp_path: Path) -> 
     assert "a daemon listens there already" in said
 
 
+@pytest.mark.same_everywhere
 def test_a_stale_socket_is_replaced(fresh_creched: Daemon) -> None:
     fresh_creched.stop(signal.SIGKILL)
     assert fresh_creched.socket.exists()
@@ -178,6 +180,7 @@ def test_the_log_of_a_unit_is_checked_with_its_file(tmp_path: Path) -> None:
     assert f"{file}:3: container.aa.log: unknown log driver 'nope'" in said
 
 
+@pytest.mark.same_everywhere
 def test_data_of_another_storage_driver_is_not_ignored(fresh_creched: Daemon) -> None:
     fresh_creched.stop()
     root, run_dir = fresh_creched.directory / "root", fresh_creched.directory / "run"
@@ -185,6 +188,7 @@ def test_data_of_another_storage_driver_is_not_ignored(fresh_creched: Daemon) ->
     assert "holds data of 'overlay'" in said
 
 
+@pytest.mark.same_everywhere
 def test_a_wrong_unit_file_at_the_start_keeps_nothing_from_starting(
     fresh_creched: Daemon,
 ) -> None:
@@ -200,6 +204,7 @@ def test_a_wrong_unit_file_at_the_start_keeps_nothing_from_starting(
     assert "RUNNING" in status
 
 
+@pytest.mark.same_everywhere
 def test_hanging_up_reads_the_units_again(fresh_creched: Daemon) -> None:
     (fresh_creched.units_dir / "a.toml").write_text('[container.aa]\nimage = "busybox"\n')
     assert fresh_creched.process is not None

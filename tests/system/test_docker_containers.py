@@ -93,6 +93,7 @@ def test_wait_prints_the_exit_code(creched: Daemon, name: str, binary: str, api:
     assert again.stdout == "9\n"
 
 
+@pytest.mark.same_everywhere
 @pytest.mark.parametrize("binary", docker_binaries())
 def test_what_no_object_has_as_its_name_is_told_in_dockers_words(
     creched: Daemon, binary: str
@@ -102,6 +103,7 @@ def test_what_no_object_has_as_its_name_is_told_in_dockers_words(
     assert "no such object: nothing-here" in shown.stderr.lower()
 
 
+@pytest.mark.same_everywhere
 def test_a_name_in_use_is_refused_in_dockers_words(creched: Daemon, name: str) -> None:
     made = creched.docker("create", "--name", name, "busybox", check=True).stdout.strip()
     again = creched.docker("create", "--name", name, "busybox")
@@ -109,6 +111,7 @@ def test_a_name_in_use_is_refused_in_dockers_words(creched: Daemon, name: str) -
     assert f'The container name "/{name}" is already in use by container "{made}"' in again.stderr
 
 
+@pytest.mark.same_everywhere
 def test_rename_keeps_the_container_and_frees_the_name(creched: Daemon, name: str) -> None:
     made = creched.docker("create", "--name", "before-rename", "busybox", check=True).stdout
     creched.docker("rename", "before-rename", name, check=True)
@@ -130,6 +133,7 @@ def test_what_a_container_wrote_is_there_after_a_restart(creched: Daemon, name: 
     assert creched.docker("start", "-a", name, check=True).stdout == "again\n"
 
 
+@pytest.mark.same_everywhere
 def test_ps_filters_by_label_status_name_and_exit_code(creched: Daemon, name: str) -> None:
     creched.docker("run", "--name", name, "-l", "tier=x", "busybox", "sh", "-c", "exit 3")
     for wanted in ("label=tier=x", "status=exited", f"name={name}", "exited=3", "ancestor=busybox"):
@@ -139,6 +143,7 @@ def test_ps_filters_by_label_status_name_and_exit_code(creched: Daemon, name: st
     assert "invalid filter" in creched.docker("ps", "--filter", "foo=1").stderr
 
 
+@pytest.mark.same_everywhere
 def test_logs_can_be_cut_followed_and_dated(creched: Daemon, name: str) -> None:
     script = "for i in 1 2 3; do echo $i; done; sleep 0.5; echo late; echo err >&2"
     creched.docker("run", "-d", "--name", name, "busybox", "sh", "-c", script, check=True)
@@ -188,6 +193,7 @@ def test_events_tell_of_a_whole_life(creched: Daemon, name: str) -> None:
     assert actions == ["create", "attach", "start", "die", "destroy"]
 
 
+@pytest.mark.same_everywhere
 def test_prune_removes_what_is_down_only(creched: Daemon, name: str) -> None:
     creched.docker("run", "--name", name, "busybox", "true", check=True)
     creched.docker("run", "-d", "--name", "running", "busybox", "sleep", "100", check=True)
@@ -196,6 +202,7 @@ def test_prune_removes_what_is_down_only(creched: Daemon, name: str) -> None:
     creched.docker("rm", "-f", "running", check=True)
 
 
+@pytest.mark.same_everywhere
 def test_what_is_not_there_yet_answers_with_a_message_that_says_so(
     creched: Daemon, name: str
 ) -> None:
