@@ -7,8 +7,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
+from drivers.execution.cgroup_stats import host_memory_bytes
 from supervisor.config import DaemonConfig
 from supervisor.manager import Manager
 from supervisor.shutdown import Shutdown
@@ -53,7 +52,7 @@ def host_facts() -> HostFacts:
         operating_system=system,
         architecture=platform.machine(),
         cpus=os.cpu_count() or 1,
-        memory_bytes=psutil.virtual_memory().total,
+        memory_bytes=host_memory_bytes(),
         name=platform.node(),
     )
 

@@ -7,14 +7,17 @@ import shlex
 import subprocess
 from collections.abc import Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-import psutil
 import trio
 
 from drivers.errors import InvalidRequest, Unsupported
 from supervisor.control.context import Control
 from supervisor.control.docker.values import answer
 from supervisor.control.http import Answer, Request
+
+if TYPE_CHECKING:
+    import psutil
 
 _TITLES = ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
 _USUAL = ("", "-ef")  # shown without running ps
@@ -72,6 +75,8 @@ def chosen(text: str, pids: frozenset[int]) -> tuple[list[str], list[list[str]]]
 
 
 def _rows(pids: Sequence[int]) -> list[list[str]]:
+    import psutil  # here, for the daemon is to start fast
+
     rows = []
     for pid in pids:
         try:
