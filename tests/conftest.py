@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -14,6 +15,10 @@ collect_ignore = [] if "CRECHE_VM" in os.environ else ["vm"]
 # a machine that is busy, or emulated, is no reason to fail
 hypothesis.settings.register_profile("creche", deadline=None)
 hypothesis.settings.load_profile("creche")
+
+# whoever starts the suite in the background of a shell has it ignore this, and all that it starts
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _SETTLE_S = 10.0  # this machine's PID 1 may reap late
 

@@ -36,7 +36,7 @@ class ProtoDriver(Protocol):
     """
 
     name: str
-    shows_beneath: bool  # or `create` makes nothing of it
+    shows_beneath: bool  # whether `create` does anything with `beneath`
 
     def create(self, key: str, parent: str | None, beneath: str | None = None) -> None:
         """A new writable file system that shows the content of `parent`.

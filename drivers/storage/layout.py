@@ -81,14 +81,18 @@ class Layout:
         return _Over(parent, beneath)
 
     def chain(self, key: str) -> list[str]:
-        """The key, its parent, and so on down to the one that has none; last what is beneath."""
+        """The key, its parent, and so on down to the one that has none."""
         found: list[str] = []
-        beneath, current = "", key
-        while current:
+        current: str | None = key
+        while current is not None:
             found.append(current)
-            over = self._over_of(current)
-            beneath, current = beneath or over.beneath, over.parent
-        return [*found, beneath] if beneath else found
+            current = self.parent(current)
+        return found
+
+    def beneath(self, key: str) -> str | None:
+        """What shows where the key and its parents have nothing: the nearest of what they have."""
+        found = (self._over_of(one).beneath for one in self.chain(key))
+        return next(filter(None, found), None)
 
     @contextlib.contextmanager
     def making(self, key: str, parent: str | None, beneath: str | None = None) -> Iterator[Path]:

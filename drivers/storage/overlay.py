@@ -106,10 +106,12 @@ class OverlayStorage(LayoutStorage):
     def _lower(self, key: str) -> list[str]:
         """The diffs that are below, nearest first."""
         if key not in self._diffs:
-            chain = self._layout.chain(key)[1:]
-            if len(chain) > MAX_LAYERS:
+            lower, beneath = self._layout.chain(key)[1:], self._layout.beneath(key)
+            if len(lower) > MAX_LAYERS:
                 raise InvalidRequest(f"layer {key} has more than {MAX_LAYERS} parents")
-            self._diffs[key] = [str(self._layout.home / k / "diff") for k in chain]
+            if beneath is not None and len(lower) < MAX_LAYERS:
+                lower.append(beneath)
+            self._diffs[key] = [str(self._layout.home / k / "diff") for k in lower]
         return self._diffs[key]
 
     def status(self) -> list[tuple[str, str]]:

@@ -77,7 +77,7 @@ RULES: tuple[_Rule, ...] = (
         lambda ratio: ratio < 1,
     ),
     (
-        "native driver faster than bwrap, without an overlay as that",
+        "native driver faster than bwrap, both in the same directory",
         "x",
         lambda of: of("native", IN_DIRECTORY) / of("bwrap", "start"),
         lambda ratio: ratio < 1,
