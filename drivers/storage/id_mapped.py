@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from drivers.errors import IncompatibleFilesystem
+from drivers.errors import CrecheError, IncompatibleFilesystem
 from drivers.kernel import mount as m
 from drivers.kernel import process as p
 from drivers.kernel.capabilities import NUMBER_OF, available
@@ -63,17 +63,17 @@ def mount_over_mapped(home: str, userns_fd: int, mount: Callable[[], int]) -> in
 def in_private_mounts(work: Callable[[], int]) -> int:
     """The result of `work` in a thread with a mount namespace of its own, which ends with it.
 
-    Detached mounts stay. Raises what `work` raises of OSError and IncompatibleFilesystem.
+    Detached mounts stay. Raises what `work` raises of OSError and CrecheError.
     """
     results: list[int] = []
-    errors: list[OSError | IncompatibleFilesystem] = []
+    errors: list[OSError | CrecheError] = []
 
     def work_apart() -> None:
         try:
             p.unshare(p.CLONE.NEWNS)
             m.mount(None, "/", None, m.MS.REC | m.MS.PRIVATE)
             results.append(work())
-        except (OSError, IncompatibleFilesystem) as error:
+        except (OSError, CrecheError) as error:
             errors.append(error)
 
     thread = threading.Thread(target=work_apart)

@@ -34,6 +34,7 @@ from drivers.storage.upper import opaque_xattr, upper_changes
 _NEARLY_FULL = 20  # less than this part of a disk is free
 _UNSEEN = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 MAX_LAYERS = 500  # overlayfs's own limit
+_MOST_OPTIONS = 4095  # bytes: mount(2) takes a page, and cuts what is longer
 
 
 class OverlayStorage(LayoutStorage):
@@ -210,8 +211,11 @@ def mount_by_descriptor(lower: list[str], upper: str, work: str) -> int:
 
 def _short(path: str, held: contextlib.ExitStack) -> str:
     """A name of the directory that fsconfig(2) takes: 255 bytes at most."""
-    if len(os.fsencode(path)) <= 255:
-        return path
+    return path if len(os.fsencode(path)) <= 255 else _by_number(path, held)
+
+
+def _by_number(path: str, held: contextlib.ExitStack) -> str:
+    """A short name of the directory, for as long as it is `held`."""
     fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     held.callback(os.close, fd)
     return f"/proc/self/fd/{fd}"
@@ -224,12 +228,24 @@ def mount_by_path(lower: list[str], upper: str, work: str) -> int:
     """
 
     def work_apart() -> int:
-        options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
-        options += ",userxattr" if in_user_namespace() else ""
-        m.mount("overlay", upper, "overlay", data=options)
+        with contextlib.ExitStack() as held:
+            options = _options(lower, upper, work)
+            if len(os.fsencode(options)) > _MOST_OPTIONS:
+                # opened here: overlayfs takes what is in the mount namespace of who mounts it
+                options = _options([_by_number(one, held) for one in lower], upper, work)
+            if len(os.fsencode(options)) > _MOST_OPTIONS:
+                raise InvalidRequest(
+                    f"{len(lower)} layers are more than Linux before 6.5 can mount"
+                )
+            m.mount("overlay", upper, "overlay", data=options)
         return m.open_tree_clone(upper)
 
     return in_private_mounts(work_apart)
+
+
+def _options(lower: list[str], upper: str, work: str) -> str:
+    options = f"lowerdir={':'.join(lower)},upperdir={upper},workdir={work}"
+    return f"{options},userxattr" if in_user_namespace() else options
 
 
 def _probe(home: Path, mount_overlay: Callable[[list[str], str, str], int]) -> None:
